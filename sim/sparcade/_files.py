@@ -1,0 +1,96 @@
+"""Files that appear whole or not at all, and canonical JSON with a stable hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sparcade.errors import ConfigError
+
+
+def canonical_json(value: Any) -> str:
+    """JSON text with sorted keys and a trailing newline: equal values give equal bytes. NaN is refused."""
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def content_hash(value: Any) -> str:
+    """SHA-256 (hex) of the canonical JSON of a value."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 (hex) of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextmanager
+def new_folder(target: Path, *, marker: str, owns: Callable[[str], object]) -> Iterator[Path]:
+    """Yield an empty folder beside `target`; on success it takes the place of `target`, on error it is removed.
+
+    An existing `target` is replaced only if it is empty, or holds `marker` and only files whose name we
+    `owns` (what we wrote earlier): a folder of the user's own is never deleted.
+    """
+    target = Path(target)
+    _refuse_foreign(target, marker, owns)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield fresh
+        fresh.chmod(0o777 & ~_umask())
+        if target.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+            target.replace(old)
+            fresh.replace(target)
+            shutil.rmtree(old)
+        else:
+            fresh.replace(target)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file (UTF-8) atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", newline="\n", dir=path.parent, prefix=f".{path.name}.", delete=False
+    ) as stream:
+        temporary = Path(stream.name)
+        try:
+            stream.write(text)
+            stream.close()
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _refuse_foreign(target: Path, marker: str, owns: Callable[[str], object]) -> None:
+    if not target.exists():
+        return
+    present = {entry.name for entry in target.iterdir()} if target.is_dir() else {target.name}
+    strangers = sorted(name for name in present if not owns(name))
+    if target.is_dir() and (not present or (marker in present and not strangers)):
+        return
+    raise ConfigError(
+        "the output folder exists and was not written by sparcade",
+        where=str(target),
+        expected=f"no such folder, an empty one, or one of ours (with {marker} and nothing foreign)",
+        got=f"{strangers[0]!r} in it" if strangers else f"no {marker} in it",
+        remedy="choose another folder, or remove this one yourself",
+    )

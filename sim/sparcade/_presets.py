@@ -1,0 +1,42 @@
+"""Preset files: TOML in the `presets` folder of a package, named by their stem."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from sparcade.errors import ConfigError
+
+
+def preset_names(kind: str) -> list[str]:
+    """Names of the presets of a kind ("arch" or "policy")."""
+    return sorted(path.stem for path in _folder(kind).glob("*.toml"))
+
+
+def preset_path(kind: str, name: str) -> Path:
+    """The TOML file of a preset, or of a path the user gave."""
+    if name.endswith(".toml"):
+        path = Path(name)
+        if not path.is_file():
+            raise ConfigError(
+                f"there is no such {kind} file",
+                where=f"--{kind} {name}",
+                expected="a TOML file",
+                got="no such file",
+                remedy=f"check the path, or use a preset: {', '.join(preset_names(kind))}",
+            )
+        return path
+    if name not in preset_names(kind):
+        near = difflib.get_close_matches(name, preset_names(kind), n=1, cutoff=0.4)
+        raise ConfigError(
+            f"there is no {kind} preset {name!r}",
+            where=f"--{kind} {name}",
+            expected=f"one of: {', '.join(preset_names(kind))}; or a .toml file",
+            got=repr(name),
+            remedy=f"did you mean {near[0]!r}?" if near else "use one of the names above",
+        )
+    return _folder(kind) / f"{name}.toml"
+
+
+def _folder(kind: str) -> Path:
+    return Path(__file__).parent / kind / "presets"

@@ -1,0 +1,207 @@
+"""Frozen dataclasses to and from TOML: every key checked, every value typed, nothing coerced in silence."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sparcade.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file; a syntax error is a `ConfigError` with line and column."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            "the file is not TOML",
+            where=str(path),
+            expected="TOML text (UTF-8)",
+            got=str(error),
+            remedy="mend the line, or start from a preset (docs/guide.md lists them)",
+        ) from error
+
+
+def build(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
+    """Make the dataclass `cls` from nested tables.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown key (the nearest name is suggested), a missing one, or a value of another type. The text
+        "off" stands for None where a value may be absent.
+    """
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, cls))}
+    for key in values:
+        if key not in fields:
+            raise unknown_key(key, fields, where=where)
+    arguments: dict[str, Any] = {}
+    for name, field in fields.items():
+        if name in values:
+            arguments[name] = _value(hints[name], values[name], f"{where}: {name}")
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise ConfigError(
+                f"the key {name!r} is missing",
+                where=where,
+                expected=f"{name} = a value of type {_type_name(hints[name])}",
+                got="nothing",
+                remedy="add it, or start from a preset",
+            )
+    try:
+        return cls(**arguments)
+    except ConfigError as error:
+        if error.where.startswith(where):
+            raise
+        raise type(error)(
+            error.what, where=f"{where}: {error.where}", expected=error.expected, got=error.got, remedy=error.remedy
+        ) from None
+
+
+def tables(value: Any) -> Any:
+    """The inverse of `build`: plain tables of a dataclass (fractions as text such as '1/3', None left out)."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        pairs = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
+        return {name: tables(item) for name, item in pairs if item is not None}
+    if isinstance(value, Fraction):
+        return str(value)
+    if isinstance(value, tuple):
+        return [tables(item) for item in value]
+    return value
+
+
+def override(cls: type[T], value: T, settings: Iterable[str], *, where: str) -> T:
+    """`value` with settings such as 'dram.channels=8' applied; the texts are TOML values, bare words are strings."""
+    nested = tables(value)
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        path = [part.strip() for part in key.split(".")]
+        if not equals or not all(path):
+            raise ConfigError(
+                "the setting has no value",
+                where=f"--set {setting}",
+                expected="KEY=VALUE, such as dram.channels=8",
+                got=repr(setting),
+                remedy="write the key, '=', and the value",
+            )
+        _check_path(cls, path, setting)
+        table = nested
+        for part in path[:-1]:
+            if not isinstance(table.get(part), dict):
+                table[part] = {}
+            table = table[part]
+        table[path[-1]] = _parse(text.strip())
+    return build(cls, nested, where=where)
+
+
+def unknown_key(key: str, known: Iterable[str], *, where: str) -> ConfigError:
+    """The error for a key that does not exist, with the nearest one that does."""
+    names = sorted(known)
+    near = difflib.get_close_matches(key, names, n=1, cutoff=0.4)
+    return ConfigError(
+        f"there is no key {key!r}",
+        where=where,
+        expected=f"one of: {', '.join(names)}",
+        got=repr(key),
+        remedy=f"did you mean {near[0]!r}?" if near else "use one of the names above",
+    )
+
+
+def _check_path(cls: Any, path: list[str], setting: str) -> None:
+    for depth, part in enumerate(path):
+        if not dataclasses.is_dataclass(cls):
+            raise ConfigError(
+                f"{'.'.join(path[:depth])!r} has no parts",
+                where=f"--set {setting}",
+                expected=f"{'.'.join(path[:depth])}=VALUE",
+                got=repr(setting),
+                remedy="drop the last name of the key",
+            )
+        hints = typing.get_type_hints(cls)
+        if part not in hints:
+            prefix = ".".join(path[:depth])
+            near = _nearest(cls, part)
+            raise ConfigError(
+                f"there is no setting {'.'.join(path)!r}",
+                where=f"--set {setting}",
+                expected="one of: " + ", ".join(f"{prefix}.{name}".lstrip(".") for name in sorted(hints)),
+                got=repr(".".join(path)),
+                remedy=f"did you mean {f'{prefix}.{near}'.lstrip('.')!r}?" if near else "use one of the names above",
+            )
+        cls = _without_none(hints[part])
+
+
+def _nearest(cls: Any, part: str) -> str | None:
+    names = {field.name: field.name for field in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        inner = _without_none(hints[field.name])
+        if dataclasses.is_dataclass(inner):
+            names.update({sub.name: f"{field.name}.{sub.name}" for sub in dataclasses.fields(inner)})
+    near = difflib.get_close_matches(part, list(names), n=1, cutoff=0.4)
+    return names[near[0]] if near else None
+
+
+def _parse(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _without_none(hint: Any) -> Any:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        rest = [arm for arm in typing.get_args(hint) if arm is not type(None)]
+        if len(rest) == 1:
+            return rest[0]
+    return hint
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    optional = _without_none(hint) is not hint
+    hint = _without_none(hint)
+    if optional and value == "off":
+        return None
+    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return build(typing.cast(type[Any], hint), value, where=where)
+    if typing.get_origin(hint) is tuple and isinstance(value, list | tuple):
+        inner = typing.get_args(hint)[0]
+        return tuple(_value(inner, item, f"{where}[{index}]") for index, item in enumerate(value))
+    if typing.get_origin(hint) is typing.Literal and value in typing.get_args(hint):
+        return value
+    if hint is Fraction and isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            return Fraction(str(value))
+        except (ValueError, ZeroDivisionError):
+            pass
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if hint in (int, str, bool) and type(value) is hint:
+        return value
+    raise ConfigError(
+        "the value has the wrong type",
+        where=where,
+        expected=_type_name(hint),
+        got=f"{value!r} ({type(value).__name__})",
+        remedy="write a value of that type",
+    )
+
+
+def _type_name(hint: Any) -> str:
+    hint = _without_none(hint)
+    if typing.get_origin(hint) is typing.Literal:
+        return " or ".join(repr(arm) for arm in typing.get_args(hint))
+    if hint is Fraction:
+        return "a number or a fraction such as '2/3'"
+    if typing.get_origin(hint) is tuple:
+        return f"a list of {_type_name(typing.get_args(hint)[0])}"
+    return getattr(hint, "__name__", str(hint)) if not dataclasses.is_dataclass(hint) else "a table"

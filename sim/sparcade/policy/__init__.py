@@ -1,0 +1,36 @@
+"""Policies: what is pruned and how many bits are fetched; replay of a trace under one."""
+
+from sparcade.policy.load import load_policy
+from sparcade.policy.protocol import HeadState, Policy, Row, SequenceShape, TokenState, TopK
+from sparcade.policy.replay import apply, policy_name
+from sparcade.policy.result import LayerOutput, OutputError, PolicyResult, output_errors
+from sparcade.policy.spatten import (
+    HeadPruning,
+    LocalValuePruning,
+    PolicyConfig,
+    ProgressiveQuantization,
+    SpAtten,
+    TokenPruning,
+)
+
+__all__ = [
+    "HeadPruning",
+    "HeadState",
+    "LayerOutput",
+    "LocalValuePruning",
+    "OutputError",
+    "Policy",
+    "PolicyConfig",
+    "PolicyResult",
+    "ProgressiveQuantization",
+    "Row",
+    "SequenceShape",
+    "SpAtten",
+    "TokenPruning",
+    "TokenState",
+    "TopK",
+    "apply",
+    "load_policy",
+    "output_errors",
+    "policy_name",
+]

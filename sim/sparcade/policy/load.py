@@ -1,0 +1,80 @@
+"""Policies by name: presets, TOML files, and classes in a user's Python file."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sparcade._presets import preset_path
+from sparcade.config import build, override, read_toml
+from sparcade.errors import ConfigError, PolicyError
+from sparcade.policy.protocol import Policy
+from sparcade.policy.spatten import PolicyConfig, SpAtten
+
+_METHODS = ("begin_sequence", "keep_tokens", "keep_heads", "keep_values", "bits")
+
+
+def load_policy(name: str, settings: Sequence[str] = ()) -> Policy:
+    """A policy from a preset name, a TOML file, or `file.py:ClassName`.
+
+    Parameters
+    ----------
+    settings : overrides such as "tokens.end=0.5"; they need a preset or a TOML file.
+
+    Raises
+    ------
+    ConfigError, PolicyError
+        When there is no such preset or file, a key or value is wrong, or the class does not fit the protocol.
+    """
+    if ".py" in name:
+        if settings:
+            raise ConfigError(
+                "a policy class has no settings",
+                where=f"--set policy.{settings[0]}",
+                expected="a preset or a TOML file with --set policy.KEY=VALUE",
+                got=name,
+                remedy="give the class its own defaults",
+            )
+        return _user_policy(name)
+    path = preset_path("policy", name)
+    config = build(PolicyConfig, {"name": path.stem, **read_toml(path)}, where=str(name))
+    return SpAtten(override(PolicyConfig, config, settings, where=f"policy {name}"))
+
+
+def _user_policy(name: str) -> Policy:
+    path, _, class_name = name.partition(":")
+    file = Path(path)
+    if not file.is_file() or not class_name:
+        raise PolicyError(
+            "there is no such policy file or no class is named",
+            where=f"--policy {name}",
+            expected="FILE.py:ClassName",
+            got="no such file" if not file.is_file() else "no class name",
+            remedy="see examples/recent_window.py",
+        )
+    spec = importlib.util.spec_from_file_location(f"sparcade_user_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise _not_a_policy(name, "a file that Python can't import")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+        policy = getattr(module, class_name)()
+    except Exception as error:
+        raise _not_a_policy(name, f"{type(error).__name__}: {error}") from error
+    missing = [method for method in _METHODS if not callable(getattr(policy, method, None))]
+    if missing:
+        raise _not_a_policy(name, f"no method {missing[0]}()")
+    return policy  # type: ignore[no-any-return]
+
+
+def _not_a_policy(name: str, got: str) -> PolicyError:
+    return PolicyError(
+        "the class is not a policy",
+        where=f"--policy {name}",
+        expected="a class without constructor arguments and with " + ", ".join(_METHODS),
+        got=got,
+        remedy="mend the file; docs/policies.md describes the protocol",
+    )

@@ -1,0 +1,106 @@
+"""The Policy protocol: what a pruning policy is asked, and what it may answer.
+
+The replay (`sparcade.policy.replay`) asks, in this order, for every sequence: `begin_sequence`; then before every
+layer of every step `keep_tokens` and `keep_heads`; in the layer, per head, `bits`; per query row `keep_values`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from sparcade.numerics.fixed_point import PROBABILITY_BITS
+
+Ids = npt.NDArray[np.int64]
+
+#: Importance scores are 32-bit unsigned with 12 fractional bits; local V scores are 12-bit probabilities.
+IMPORTANCE_BITS = 32
+LOCAL_BITS = PROBABILITY_BITS
+IMPORTANCE_MAX = (1 << IMPORTANCE_BITS) - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequenceShape:
+    """What a policy may know of a sequence before it starts."""
+
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    causal: bool  #: True for decoders
+    prompt_tokens: int
+    tokens: tuple[str, ...]  #: token strings, prompt and decode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenState:
+    """State before a layer, for the choice of its tokens."""
+
+    step: int  #: 0 is prefill
+    layer: int  #: the layer about to run
+    context: int  #: tokens before pruning in this step (L0)
+    newest: int | None  #: the token that must survive this step (decoders)
+    candidates: Ids  #: token ids alive, ascending
+    probability: Ids  #: [context] 12-bit probabilities of the layer that just ended, summed over heads and queries
+    seen: Ids  #: [context] (head, query) rows of that layer in which the token was fetched and visible
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadState:
+    """State before a layer, for the choice of its heads."""
+
+    step: int
+    layer: int
+    candidates: Ids  #: query heads alive, ascending
+    output: Ids  #: [heads] sum of |output| of the layer that just ended, 12 fractional bits
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One head of one layer in one step; `query` and `probabilities` are set for `keep_values` only."""
+
+    step: int
+    layer: int
+    head: int
+    key_ids: Ids  #: keys fetched (for `keep_values`: those visible to the query), ascending
+    query: int | None = None  #: token id of the query
+    probabilities: Ids | None = None  #: [visible] 12-bit words after the LSB decision
+
+
+@dataclass(frozen=True, slots=True)
+class TopK:
+    """Keep the `k` candidates with the largest scores, ties to the lowest id; the engine's time is charged.
+
+    Candidates in `protected` survive unranked and count in `k`.
+    """
+
+    scores: Ids  #: one unsigned integer per candidate
+    k: int
+    protected: Ids | tuple[int, ...] = ()
+
+
+#: An answer of `keep_*`: a selection of the top-k engine, or ids chosen for free (reported as not charged).
+Choice = TopK | Ids
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Decides what is pruned and how many bits are fetched. Instances keep their own state per sequence."""
+
+    def begin_sequence(self, shape: SequenceShape) -> Any:
+        """Forget the previous sequence."""
+
+    def keep_tokens(self, state: TokenState) -> Choice:
+        """Tokens that enter the layer, out of `state.candidates`."""
+
+    def keep_heads(self, state: HeadState) -> Choice:
+        """Query heads that enter the layer, out of `state.candidates`."""
+
+    def keep_values(self, row: Row) -> Choice:
+        """V vectors fetched for one query, out of `row.key_ids`."""
+
+    def bits(self, row: Row) -> tuple[int, int, float]:
+        """(MSB bits, LSB bits, threshold) of the row's keys; V is one plane as wide as the MSB plane."""

@@ -1,0 +1,89 @@
+"""What a policy did to a trace: the workload, the outputs, the survivors, the scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sparcade.workload import Workload
+
+Ids = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+#: Key of everything that exists once per layer of a step: (sequence, step, layer).
+LayerKey = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerOutput:
+    """Attention outputs computed in one layer of one step."""
+
+    heads: Ids  #: [h] surviving query heads
+    tokens: Ids  #: [n] token ids of the queries
+    values: Floats  #: [h, n, D]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyResult:
+    """Replay of a trace under a policy (open loop: later layers saw the model's unpruned inputs)."""
+
+    workload: Workload
+    outputs: dict[LayerKey, LayerOutput]
+    survivors: dict[LayerKey, Ids]  #: token ids that entered the layer
+    heads: dict[LayerKey, Ids]  #: query heads that entered the layer
+    scores: dict[LayerKey, dict[str, Ids]]  #: scores ranked before the layer, by kind ("token", "head")
+    saturated: dict[str, int]  #: elements of Q, K, V clipped by the fixed point
+    replayed_keys: int  #: keys fetched in decode that the prompt's cascade had pruned in that layer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputError:
+    """Distance of the outputs of one head of one layer from the unpruned float model."""
+
+    layer: int
+    head: int
+    queries: int  #: rows compared: those that the policy computed
+    cosine_mean: float
+    cosine_min: float
+    max_abs_error: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def output_errors(result: PolicyResult, reference: PolicyResult) -> list[OutputError]:
+    """Compare with a reference that computed every row (the `dense-fp32` policy on the same trace)."""
+    parts: dict[tuple[int, int], list[tuple[Floats, Floats]]] = {}
+    for key, output in result.outputs.items():
+        model = reference.outputs[key]
+        rows = np.searchsorted(model.tokens, output.tokens)
+        for index, head in enumerate(output.heads):
+            want = model.values[np.searchsorted(model.heads, head)][rows]
+            parts.setdefault((key[2], int(head)), []).append((output.values[index], want))
+    errors = []
+    for (layer, head), pairs in sorted(parts.items()):
+        got, want = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
+        cosine = _cosines(got, want)
+        errors.append(
+            OutputError(
+                layer=layer,
+                head=head,
+                queries=len(got),
+                cosine_mean=round(float(np.cumsum(cosine)[-1]) / len(cosine), 9),
+                cosine_min=round(float(cosine.min()), 9),
+                max_abs_error=float(np.abs(got - want).max()),
+            )
+        )
+    return errors
+
+
+def _cosines(got: Floats, want: Floats) -> Floats:
+    """Row-wise cosine; 1 where both rows are zero, 0 where only one is. Sums in index order: same on any machine."""
+    dot, left, right = (np.add.accumulate(pair, axis=1)[:, -1] for pair in (got * want, got * got, want * want))
+    norm = np.sqrt(left) * np.sqrt(right)
+    both_zero = (left == 0) & (right == 0)
+    return np.where(norm > 0, dot / np.where(norm > 0, norm, 1.0), both_zero.astype(np.float64))

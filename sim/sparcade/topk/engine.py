@@ -1,0 +1,67 @@
+"""The top-k engines: their shape, and their cycles as a closed form of (n, k, pass list, lanes)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from sparcade.errors import ConfigError
+
+Ints = npt.NDArray[np.int64]
+
+#: Cycles a pass costs beyond its rows, and a query beyond its passes, in the `overlapped` engine. Estimates until
+#: its RTL exists: 5 pipeline stages + 1 turn-around per pass; threshold hand-over and filter latency per query.
+PASS_OVERHEAD = 6
+QUERY_OVERHEAD = 8
+#: Cycles a pass costs beyond its rows in the latency model of the released hardware.
+RELEASED_PASS_OVERHEAD = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopKParams:
+    """Shape of a top-k engine; the simulator and the RTL are both built from this object."""
+
+    lanes: int = 16  #: elements compared per cycle in a pass
+    input_width: int = 8  #: elements arriving and filtered per cycle
+    score_bits: int = 32  #: unsigned score [bits]: 32 for importance, 12 for local V
+    capacity: int = 1024  #: longest candidate list [elements]
+    engine: Literal["overlapped", "released-serial"] = "overlapped"
+    source: str = "SpAtten Table I: parallelism 16; overlapped engine: estimate"
+
+    def __post_init__(self) -> None:
+        for name in ("lanes", "input_width", "score_bits", "capacity"):
+            if getattr(self, name) < 1:
+                raise ConfigError(
+                    f"{name} is not positive",
+                    where=name,
+                    expected="an integer from 1",
+                    got=str(getattr(self, name)),
+                    remedy="start from a preset",
+                )
+
+
+def query_cycles(params: TopKParams, sizes: Ints, pass_sizes: Ints, offsets: Ints, width: int) -> Ints:
+    """Cycles the engine is occupied by each selection; 0 for a bypassed one (empty pass list).
+
+    Parameters
+    ----------
+    sizes : [q] candidates of each selection.
+    pass_sizes : [sum of passes] list length of each pass; offsets : [q + 1] where each selection's passes begin.
+    width : elements filtered per cycle (the score rate of the datapath, at most `params.input_width`).
+    """
+    rows = -(-pass_sizes // params.lanes)
+    filtering = -(-sizes // min(width, params.input_width))
+    if params.engine == "overlapped":
+        search = _segment_sums(rows + PASS_OVERHEAD, offsets)
+        cycles = np.maximum(filtering, search) + QUERY_OVERHEAD
+    else:
+        cycles = _segment_sums(rows + RELEASED_PASS_OVERHEAD, offsets) + filtering
+    return np.where(np.diff(offsets) > 0, cycles, 0)
+
+
+def _segment_sums(values: npt.NDArray[np.int64], offsets: Ints) -> Ints:
+    total = np.concatenate([np.zeros(1, np.int64), np.cumsum(values, dtype=np.int64)])
+    return total[offsets[1:]] - total[offsets[:-1]]

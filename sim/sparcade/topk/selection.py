@@ -1,0 +1,86 @@
+"""Golden top-k: order-preserving, ties to the lowest index, with the list of quick-select passes.
+
+A pass partitions the current list around a pivot. The pivot is the head of the list for the first
+`HEAD_PASSES` passes and then the middle of the values still possible, which bounds the passes by
+`HEAD_PASSES + score_bits`. So the pass list depends on the scores and k only, never on the lanes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sparcade._jit import kernel
+
+#: Passes that take the head of the list as pivot before value bisection begins.
+HEAD_PASSES = 8
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Outcome of one top-k: the indices kept (ascending) and the passes (size, greater, equal) it took."""
+
+    kept: Ints  #: [min(k, n)]
+    passes: Ints  #: [passes, 3]; empty when k >= n or k = 0 (bypassed)
+
+
+def select(scores: Ints, k: int, score_bits: int) -> Selection:
+    """The k largest of `scores` (unsigned integers below 2^score_bits), ties to the lowest index."""
+    passes = np.empty((HEAD_PASSES + score_bits + 1, 3), np.int64)
+    kept = np.empty(scores.shape[0], np.bool_)
+    count = select_kernel(np.ascontiguousarray(scores, np.int64), k, score_bits, passes, kept)
+    return Selection(kept=np.flatnonzero(kept), passes=passes[:count].copy())
+
+
+@kernel
+def select_kernel(
+    scores: npt.NDArray[np.int64], k: int, score_bits: int, passes: npt.NDArray[np.int64], kept: npt.NDArray[np.bool_]
+) -> int:
+    """Quick-select of the k-th largest, then the filter; writes `kept` [n] and `passes`, returns their number."""
+    n = scores.shape[0]
+    if k >= n or k <= 0:
+        for i in range(n):
+            kept[i] = k >= n
+        return 0
+    current = scores.copy()
+    size = n
+    target = k
+    low = 0
+    high = (1 << score_bits) - 1
+    count = 0
+    while True:
+        pivot = current[0] if count < HEAD_PASSES else (low + high) // 2
+        greater = 0
+        equal = 0
+        for i in range(size):
+            greater += current[i] > pivot
+            equal += current[i] == pivot
+        passes[count, 0] = size
+        passes[count, 1] = greater
+        passes[count, 2] = equal
+        count += 1
+        if greater < target <= greater + equal:
+            ties = target - greater
+            for i in range(n):
+                keep = scores[i] > pivot
+                if scores[i] == pivot and ties > 0:
+                    keep = True
+                    ties -= 1
+                kept[i] = keep
+            return count
+        upper = greater >= target
+        if upper:
+            low = pivot + 1
+        else:
+            target -= greater + equal
+            high = pivot - 1
+        packed = 0
+        for i in range(size):
+            if (upper and current[i] > pivot) or (not upper and current[i] < pivot):
+                current[packed] = current[i]
+                packed += 1
+        size = packed

@@ -1,0 +1,83 @@
+"""`WorkloadBuilder`: grows the two tables row by row while a policy runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sparcade.workload.store import Workload, WorkloadShape
+from sparcade.workload.tables import PASS, QUERY, ROW
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class WorkloadBuilder:
+    """Appends in execution order; offsets are kept here, so that callers only pass contents."""
+
+    _rows: list[dict[str, Any]] = field(default_factory=list)
+    _queries: list[npt.NDArray[Any]] = field(default_factory=list)
+    _passes: list[Ints] = field(default_factory=list)
+    _key_ids: list[Ints] = field(default_factory=list)
+    _value_ids: list[Ints] = field(default_factory=list)
+    _counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("queries", "passes", "keys", "values"), 0))
+
+    def add_row(self, *, key_ids: Ints, value_ids: Ints, queries: npt.NDArray[Any], **columns: Any) -> None:
+        """Append a row with its keys, needed values and queries (QUERY records; pass lists added before)."""
+        counts = self._counts
+        self._rows.append(
+            {
+                **columns,
+                "key_start": counts["keys"],
+                "keys": len(key_ids),
+                "value_start": counts["values"],
+                "values": len(value_ids),
+                "query_start": counts["queries"],
+                "queries": len(queries),
+            }
+        )
+        self._key_ids.append(key_ids)
+        self._value_ids.append(value_ids)
+        self._queries.append(queries)
+        counts["keys"] += len(key_ids)
+        counts["values"] += len(value_ids)
+        counts["queries"] += len(queries)
+
+    def add_passes(self, passes: Ints) -> int:
+        """Append a pass list [passes, 3]; returns where it starts."""
+        start = self._counts["passes"]
+        self._passes.append(passes)
+        self._counts["passes"] += len(passes)
+        return start
+
+    def end_layer_with(self, kind: str, n: int, k: int, passes: Ints) -> None:
+        """Charge a cascade selection ("token" or "head") at the end of the last row's layer."""
+        start = self.add_passes(passes)
+        row = self._rows[-1]
+        row |= {f"{kind}_n": n, f"{kind}_k": k, f"{kind}_pass_start": start, f"{kind}_passes": len(passes)}
+        if kind == "token":
+            for earlier in reversed(self._rows):
+                if earlier["sequence"] != row["sequence"] or earlier.get("accumulate"):
+                    break
+                earlier["accumulate"] = True
+
+    def build(self, shape: WorkloadShape) -> Workload:
+        """The finished, checked workload."""
+        rows = np.zeros(len(self._rows), ROW)
+        for name in ROW.names or ():
+            rows[name] = [row.get(name, 0) for row in self._rows]
+        passes = np.zeros(self._counts["passes"], PASS)
+        flat = np.concatenate([np.empty((0, 3), np.int64), *self._passes])
+        for column, name in enumerate(PASS.names or ()):
+            passes[name] = flat[:, column]
+        return Workload(
+            shape=shape,
+            rows=rows,
+            queries=np.concatenate([np.empty(0, QUERY), *self._queries]),
+            passes=passes,
+            key_ids=np.concatenate([np.empty(0, np.int64), *self._key_ids]).astype(np.uint32),
+            value_ids=np.concatenate([np.empty(0, np.int64), *self._value_ids]).astype(np.uint32),
+        )

@@ -1,0 +1,206 @@
+"""`Workload`: what the accelerator is asked to do, free of values; one .npz file with its own JSON manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from sparcade._files import canonical_json
+from sparcade.errors import WorkloadError
+from sparcade.workload.tables import PASS, QUERY, ROW
+
+SCHEMA = "sparcade.workload"
+SCHEMA_VERSION = 1
+_ARRAYS = {"rows": ROW, "queries": QUERY, "passes": PASS, "key_ids": np.dtype("u4"), "value_ids": np.dtype("u4")}
+Table = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadShape:
+    """Geometry and origin of a workload."""
+
+    name: str
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    max_context: int  #: longest context of any step [tokens]
+    policy: str  #: name of the policy that made it
+    policy_settings: dict[str, Any]  #: its configuration, or where a user's policy stands
+    trace_hash: str  #: content hash of the trace, "" without one
+    ids: str  #: "from trace" or "synthetic"
+    uncharged_selections: int = 0  #: choices a policy made without the top-k engine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """Tables of `sparcade.workload.tables`, checked. Equal workloads have equal `content_hash`."""
+
+    shape: WorkloadShape
+    rows: Table  #: ROW
+    queries: Table  #: QUERY
+    passes: Table  #: PASS
+    key_ids: npt.NDArray[np.uint32]
+    value_ids: npt.NDArray[np.uint32]
+    where: str = field(default="workload", compare=False)
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def rows_frame(self) -> pd.DataFrame:
+        """`rows` as a DataFrame."""
+        return pd.DataFrame({name: self.rows[name] for name in ROW.names or ()})
+
+    def queries_frame(self) -> pd.DataFrame:
+        """`queries` as a DataFrame, with the index of the row each belongs to."""
+        frame = pd.DataFrame({name: self.queries[name] for name in QUERY.names or ()})
+        frame.insert(0, "row", np.repeat(np.arange(len(self.rows)), self.rows["queries"]))
+        return frame
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 over shape and tables."""
+        digest = hashlib.sha256(canonical_json(asdict(self.shape)).encode())
+        for name in _ARRAYS:
+            digest.update(np.ascontiguousarray(getattr(self, name)).tobytes())
+        return digest.hexdigest()
+
+    def save(self, path: str | Path) -> None:
+        """Write the .npz file atomically; equal workloads give equal bytes."""
+        path = Path(path)
+        manifest = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "content_hash": self.content_hash}
+        text = canonical_json({**manifest, "shape": asdict(self.shape)})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.partial")
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name in _ARRAYS:
+                buffer = io.BytesIO()
+                np.save(buffer, getattr(self, name), allow_pickle=False)
+                archive.writestr(zipfile.ZipInfo(f"{name}.npy"), buffer.getvalue(), zipfile.ZIP_DEFLATED)
+            archive.writestr(zipfile.ZipInfo("manifest.json"), text, zipfile.ZIP_DEFLATED)
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Workload:
+        """Read and check a workload file.
+
+        Raises
+        ------
+        WorkloadError
+            When the file is truncated, foreign, of another version, or inconsistent.
+        """
+        path = Path(path)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                manifest = json.loads(archive.read("manifest.json"))
+                arrays = {
+                    name: np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False) for name in _ARRAYS
+                }
+            if manifest.get("schema") != SCHEMA or manifest.get("schema_version") != SCHEMA_VERSION:
+                raise ValueError(f"schema {manifest.get('schema')!r} version {manifest.get('schema_version')!r}")
+            for name, dtype in _ARRAYS.items():
+                if arrays[name].dtype != dtype or arrays[name].ndim != 1:
+                    raise ValueError(f"array {name!r} is {arrays[name].dtype} with {arrays[name].ndim} axes")
+            shape = WorkloadShape(**manifest["shape"])
+            for name in ("layers", "heads", "kv_heads", "head_dim", "max_context", "uncharged_selections"):
+                if type(getattr(shape, name)) is not int or getattr(shape, name) < (name != "uncharged_selections"):
+                    raise ValueError(f"shape.{name} is {getattr(shape, name)!r}")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+            raise WorkloadError(
+                "the file is not a workload",
+                where=str(path),
+                expected=f"a file written by 'sparcade workload make' (schema version {SCHEMA_VERSION})",
+                got=f"{type(error).__name__}: {error}",
+                remedy="make it again from its trace",
+            ) from error
+        workload = cls(shape=shape, where=str(path), **arrays)
+        if workload.content_hash != manifest.get("content_hash"):
+            raise WorkloadError(
+                "the workload was changed after it was written",
+                where=str(path),
+                expected=f"content hash {manifest.get('content_hash')}",
+                got=workload.content_hash,
+                remedy="make it again from its trace",
+            )
+        return workload
+
+
+def _check(workload: Workload) -> None:
+    """Hold every reference and every order that the timing kernel relies on."""
+    rows, queries, shape = workload.rows, workload.queries, workload.shape
+    order = np.lexsort([rows[name] for name in ("head", "kv_head", "layer", "step", "sequence")])
+    owner = np.repeat(np.arange(len(rows)), rows["queries"])
+    key_owner = np.repeat(np.arange(len(rows)), rows["keys"])
+    value_owner = np.repeat(np.arange(len(rows)), rows["values"])
+    single = (rows["lsb_bits"] == 0) & np.isin(rows["msb_bits"], (4, 6, 8, 10, 12, 32))
+    double = (rows["lsb_bits"] == 4) & np.isin(rows["msb_bits"], (4, 6, 8))
+    tests = [
+        ("it has no rows", len(rows) > 0),
+        ("the rows are not sorted", bool((order == np.arange(len(rows))).all())),
+        ("a row has no keys, values or queries", bool((rows["keys"] > 0).all() and (rows["queries"] > 0).all())),
+        ("key ids do not follow the rows", _follows(rows["key_start"], rows["keys"], len(workload.key_ids))),
+        ("value ids do not follow the rows", _follows(rows["value_start"], rows["values"], len(workload.value_ids))),
+        ("queries do not follow the rows", _follows(rows["query_start"], rows["queries"], len(queries))),
+        ("a layer or head is outside the model", bool((rows["layer"] < shape.layers).all())),
+        ("a head is outside the model", bool((rows["head"] < shape.heads).all())),
+        ("a KV head is outside the model", bool((rows["kv_head"] < shape.kv_heads).all())),
+        ("a context is longer than max_context", bool((rows["context"] <= shape.max_context).all())),
+        ("the key format is unsupported", bool((single | double).all())),
+        ("the value width is unsupported", bool(np.isin(rows["value_bits"], (4, 6, 8, 10, 12, 32)).all())),
+        ("the query width is unsupported", bool(np.isin(rows["query_bits"], (12, 32)).all())),
+    ]
+    _require(tests, workload)
+    tests = [
+        ("key ids are not ascending within the context", _ascending(workload.key_ids, key_owner, rows["context"])),
+        ("value ids are not ascending", _ascending(workload.value_ids, value_owner, rows["context"])),
+        ("a query sees no key, or more than its row has", bool(_within(queries["visible"], 1, rows["keys"][owner]))),
+        ("a query weighs more values than it sees", bool((queries["values"] <= queries["visible"]).all())),
+        ("a query token is outside the context", bool((queries["token"] < rows["context"][owner]).all())),
+        ("a refetch without an LSB plane", bool((~queries["refetch"] | (rows["lsb_bits"][owner] > 0)).all())),
+        ("a pass list is out of range", _inside(queries["pass_start"], queries["passes"], len(workload.passes))),
+        ("a pass list is out of range", _inside(rows["token_pass_start"], rows["token_passes"], len(workload.passes))),
+        ("a pass list is out of range", _inside(rows["head_pass_start"], rows["head_passes"], len(workload.passes))),
+    ]
+    _require(tests, workload)
+
+
+def _require(tests: list[tuple[str, bool]], workload: Workload) -> None:
+    for what, holds in tests:
+        if not holds:
+            raise WorkloadError(
+                "the workload is inconsistent",
+                where=workload.where,
+                expected="tables as sparcade.workload.tables describes them",
+                got=what,
+                remedy="make it again from its trace",
+            )
+
+
+def _follows(start: Table, count: Table, total: int) -> bool:
+    ends = np.cumsum(count, dtype=np.int64)
+    return bool((start == ends - count).all()) and int(ends[-1] if len(ends) else 0) == total
+
+
+def _ascending(ids: Table, owner: Table, context: Table) -> bool:
+    if not len(ids):
+        return True
+    same = owner[1:] == owner[:-1]
+    return bool((ids < context[owner]).all() and (~same | (ids[1:] > ids[:-1])).all())
+
+
+def _within(values: Table, low: int, high: Table) -> bool:
+    return bool(((values >= low) & (values <= high)).all())
+
+
+def _inside(start: Table, count: Table, total: int) -> bool:
+    used = count > 0
+    return bool((start[used] >= 0).all() and (start[used] + count[used] <= total).all())

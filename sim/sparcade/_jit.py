@@ -19,16 +19,22 @@ from numba.core import config as numba_config
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
+
 
 def kernel(function: F) -> F:
-    """Compile a function over arrays: IEEE arithmetic in the order written, no Python objects, cached on disk."""
+    """Compile a function over arrays: IEEE arithmetic in the order written, no Python objects, cached on disk.
+
+    Kernels may not allocate (callers pass scratch): without numba's reference counting of every array they touch,
+    the cycle loop is many times faster.
+    """
     folder = _cache_folder()
     if folder is None:
-        return cast(F, numba.njit(nogil=True, error_model="numpy")(function))
+        return cast(F, numba.njit(**_OPTIONS)(function))
     before = numba_config.CACHE_DIR
     numba_config.CACHE_DIR = str(folder)
     try:
-        return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+        return cast(F, numba.njit(cache=True, **_OPTIONS)(function))
     finally:
         numba_config.CACHE_DIR = before
 

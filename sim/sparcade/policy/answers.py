@@ -100,10 +100,11 @@ def _ranked(choice: TopK, candidates: Ids, score_bits: int, method: str, where: 
         if not len(ranked.passes):
             return Answer(ids=candidates, scores=scores)
         return Answer(ids=candidates[ranked.kept], n=len(scores), k=int(k), passes=ranked.passes, scores=scores)
-    pool = ~np.isin(candidates, protected, assume_unique=True)
+    pool = np.ones(len(candidates), np.bool_)
+    pool[np.searchsorted(candidates, protected)] = False
     room = max(0, int(k) - len(protected))
     ranked = select(scores[pool], room, score_bits)
-    ids = np.union1d(protected, candidates[pool][ranked.kept])
+    ids = np.sort(np.concatenate([candidates[~pool], candidates[pool][ranked.kept]]))
     size = int(np.count_nonzero(pool)) if len(ranked.passes) else 0
     return Answer(ids=ids, n=size, k=room if size else 0, passes=ranked.passes, scores=scores)
 

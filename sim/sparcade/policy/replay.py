@@ -151,7 +151,8 @@ class _Replay:
             raise policy_error(what, "keep_tokens", _at(key), expected, f"{len(ids)} ids without it")
         self.survivors[key] = ids
         if step > 0:
-            self.replayed_keys += len(np.setdiff1d(ids[ids < context - step], self.survivors[key[0], 0, layer]))
+            prompt = ids[ids < context - step]
+            self.replayed_keys += len(prompt) - _common(prompt, self.survivors[key[0], 0, layer])
         return ids
 
     def _choose_heads(self, key: LayerKey, candidates: Ids, tally: _Tally) -> Ids:
@@ -266,7 +267,8 @@ class _Replay:
                 continue
             if kept is None:
                 kept = np.arange(len(row.key_ids)) < sees[:, None]
-            kept[index, :count] = np.isin(key_ids, answer.ids, assume_unique=True)
+            kept[index, :count] = False
+            kept[index, np.searchsorted(key_ids, answer.ids)] = True
             table[index]["values"] = len(answer.ids)
             if answer.n:
                 table[index]["pass_start"] = self.builder.add_passes(answer.passes)
@@ -295,6 +297,12 @@ def _gather(words: LayerWords, kv_head: int, row: Row, queries: Ids) -> tuple[np
     msb = keys if words.key_msb is words.key else np.ascontiguousarray(words.key_msb[kv_head][:, picked])
     values = np.ascontiguousarray(words.value[kv_head][picked])
     return keys, msb, values, np.ascontiguousarray(words.query[row.head][queries])
+
+
+def _common(ids: Ids, others: Ids) -> int:
+    """How many of `ids` stand in `others`; both ascending."""
+    places = np.minimum(np.searchsorted(others, ids), len(others) - 1)
+    return int(np.count_nonzero(others[places] == ids))
 
 
 def policy_name(policy: Policy) -> str:

@@ -32,21 +32,24 @@ def select(scores: Ints, k: int, score_bits: int) -> Selection:
     """The k largest of `scores` (unsigned integers below 2^score_bits), ties to the lowest index."""
     passes = np.empty((HEAD_PASSES + score_bits + 1, 3), np.int64)
     kept = np.empty(scores.shape[0], np.bool_)
-    count = select_kernel(np.ascontiguousarray(scores, np.int64), k, score_bits, passes, kept)
+    current = scores.astype(np.int64)
+    count = select_kernel(scores.astype(np.int64), k, score_bits, passes, kept, current)
     return Selection(kept=np.flatnonzero(kept), passes=passes[:count].copy())
 
 
 @kernel
 def select_kernel(
-    scores: npt.NDArray[np.int64], k: int, score_bits: int, passes: npt.NDArray[np.int64], kept: npt.NDArray[np.bool_]
+    scores: Ints, k: int, score_bits: int, passes: Ints, kept: npt.NDArray[np.bool_], current: Ints
 ) -> int:
-    """Quick-select of the k-th largest, then the filter; writes `kept` [n] and `passes`, returns their number."""
+    """Quick-select of the k-th largest, then the filter; writes `kept` [n] and `passes`, returns their number.
+
+    current : [n] the scores again; the list that the passes shrink in place.
+    """
     n = scores.shape[0]
     if k >= n or k <= 0:
         for i in range(n):
             kept[i] = k >= n
         return 0
-    current = scores.copy()
     size = n
     target = k
     low = 0

@@ -1,0 +1,38 @@
+"""The cycle loop: every module once per cycle, in the order of docs/pipeline.md."""
+
+from __future__ import annotations
+
+from sparcade._jit import kernel
+from sparcade.accelerator.datapath import decide, drain_softmax, multiply_keys, rank_values, weigh_values
+from sparcade.accelerator.fetcher import advance_memory, issue, return_data
+from sparcade.accelerator.plan import Plan
+from sparcade.accelerator.state import State
+
+
+@kernel
+def run_cycles(plan: Plan, state: State, start: int, limit: int) -> int:
+    """Advance from cycle `start` until the run has ended or `limit` is reached; returns the next cycle.
+
+    The run has ended when every job has retired and the memory is empty: see `has_ended`.
+    """
+    t = start
+    while t < limit and not has_ended(t - 1, plan, state):
+        advance_memory(t, plan, state)
+        return_data(t, plan, state)
+        weigh_values(t, plan, state)
+        rank_values(t, plan, state)
+        decide(t, plan, state)
+        drain_softmax(t, plan, state)
+        multiply_keys(t, plan, state)
+        issue(t, plan, state)
+        t += 1
+    return t
+
+
+@kernel
+def has_ended(t: int, plan: Plan, state: State) -> bool:
+    """True when, after cycle t, every job has retired, every output is written and the memory is empty."""
+    jobs = plan.jobs.shape[0]
+    if state.reg.pv_done < jobs or state.jobs[jobs - 1].retired > t or state.memory.pending[0] > 0:
+        return False
+    return not plan.geometry.write_outputs or (state.reg.next_output == jobs and state.reg.plane < 0)

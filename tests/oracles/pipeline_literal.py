@@ -1,21 +1,20 @@
 """Literal, slow model of the accelerator pipeline: the oracle of the kernel tests.
 
 Written from the text of docs/pipeline.md alone, and never from the kernel. One class per module of that page, stepped
-once a cycle in the order of that page. `random_workload` and `random_arch` make the cases the two are compared on.
+once a cycle in the order of that page.
 """
 
-import random
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from sparcade.accelerator.counters import COUNTERS, Count
-from sparcade.arch.parameters import Arch, Dram, Softmax, Sram
-from sparcade.topk import TopKParams, query_cycles, select
+from sparcade.arch.parameters import Arch
+from sparcade.topk import TopKParams, query_cycles
 from sparcade.workload.store import Workload, WorkloadShape
-from sparcade.workload.tables import PASS, QUERY, ROW
+from sparcade.workload.tables import QUERY, ROW
 
 Q, K, LSB, V, OUT = Count.TX_Q, Count.TX_K_MSB, Count.TX_K_LSB, Count.TX_V, Count.TX_OUT  # what a transaction carries
 REGION_ALIGN = 131072  # regions begin on multiples of 128 KiB
@@ -229,12 +228,14 @@ class ReturnPath:
             arrived = self.underway.popleft()[1]
             row = arrived.request.row
             (row if arrived.kind in (Q, V) else row.block).usable[arrived.kind] += arrived.completes
-        request, left, vectors = None, 0, 0
+        first, left, vectors = None, 0, 0
         while self.issued and self.issued[0].done and left < self.arch.fetch_ports:
             head = self.issued[0]
-            if left and (head.request is not request or vectors + head.completes > self.vectors_per_cycle):
+            first = first or head
+            same_plane = head.request is first.request and head.kind is first.kind
+            if left and (not same_plane or vectors + head.completes > self.vectors_per_cycle):
                 break  # the first of a cycle always leaves, however many packed vectors it completes
-            request, left, vectors = head.request, left + 1, vectors + head.completes
+            left, vectors = left + 1, vectors + head.completes
             self.underway.append((t + self.arch.fetch_latency, self.issued.popleft()))
 
 
@@ -260,7 +261,7 @@ class Cascade:
 
     def tokens(self, row: Row, start: int) -> None:
         row.token_end = start + self._charge(row, "token")
-        if not row.table["head_n"]:
+        if not row.table["head_passes"]:
             row.gate = row.token_end
 
     def heads(self, row: Row, start: int) -> None:
@@ -315,7 +316,7 @@ class ProbV:
             m.fetcher.outputs.append((job.retire, job))
         if job.last_of_block:
             m.value_sram.give(block.value_lines, block.value_rows)
-        if job.last_of_row and row.table["head_n"]:
+        if job.last_of_row and row.table["head_passes"]:
             m.cascade.heads(row, job.retire)
 
 
@@ -360,10 +361,10 @@ class Decision:
         self.release = t + job.beats
         m.topk.queue.append(job)
         m.probabilities += 1
-        m.window -= 1
+        m.window -= row.table["lsb_bits"] > 0
         if job.last_of_block:
             m.key_sram.give(m.geometry.lines(len(row.block.keys)), 1)
-        if job.last_of_row and row.table["token_n"]:
+        if job.last_of_row and row.table["token_passes"]:
             m.cascade.tokens(row, t + job.beats)
         if row.table["accumulate"]:
             row.counts[Count.ACCUMULATOR_BUSY] += job.beats
@@ -404,7 +405,7 @@ class SoftmaxUnit:
         self.m.qk.recompute.append(job)
         if not job.row.block.lsb_queued:
             job.row.block.lsb_queued = True
-            self.m.fetcher.lsb.append(job.row.block)
+            self.m.fetcher.lsb.append(job.row)
 
 
 class QK:
@@ -438,11 +439,14 @@ class QK:
         if self.recompute and self._usable(LSB, self.recompute[0], 0):
             return self.recompute.popleft()
         if not self.waiting or not self.waiting[0].row.started:
+            if self.recompute:
+                self.recompute[0].row.counts[Count.QK_WAIT_LSB] += 1
             return None
-        if self.m.window >= self.m.arch.decision_queries:
-            self.waiting[0].row.counts[Count.QK_WINDOW] += 1
-            return None
-        self.m.window += 1
+        if self.waiting[0].row.table["lsb_bits"] > 0:
+            if self.m.window >= self.m.arch.decision_queries:
+                self.waiting[0].row.counts[Count.QK_WINDOW] += 1
+                return None
+            self.m.window += 1
         return self.waiting.popleft()
 
     def _usable(self, plane: Count, job: Job, beat: int) -> bool:
@@ -474,7 +478,7 @@ class Fetcher:
     def __init__(self, machine: "Machine") -> None:
         self.m, self.open = machine, Request(machine.rows[0])
         self.rows = deque(machine.rows)  # source 0
-        self.lsb: deque[Block] = deque()  # source 0, first
+        self.lsb: deque[Row] = deque()  # source 0, first
         self.values: deque[Row] = deque()  # source 1
         self.outputs: deque[tuple[int, Job]] = deque()  # source 2: (visible from, job)
         self.served = 2
@@ -526,10 +530,10 @@ class Fetcher:
 
     def _rows(self, t: int) -> Request | tuple[Count, Row] | None:
         if self.lsb:
-            block = self.lsb.popleft()
-            request, row, geometry = Request(block.rows[0]), block.rows[0], self.m.geometry
-            row.counts[Count.BITS_K_LSB] += geometry.append(request, LSB, block.keys, row.table["lsb_bits"])
-            row.counts[Count.KEY_SRAM_WRITES] += geometry.lines(len(block.keys))
+            row, geometry = self.lsb.popleft(), self.m.geometry
+            request, keys = Request(row), row.block.keys
+            row.counts[Count.BITS_K_LSB] += geometry.append(request, LSB, keys, row.table["lsb_bits"])
+            row.counts[Count.KEY_SRAM_WRITES] += geometry.lines(len(keys))
             return request
         if not self.rows:
             return None
@@ -541,7 +545,9 @@ class Fetcher:
         if row.index:
             before = m.rows[row.index - 1]
             retire = before.jobs[-1].retire
-            if (before.table["token_n"] or before.table["head_n"]) and (before.gate is None or before.gate > t):
+            if (before.table["token_passes"] or before.table["head_passes"]) and (
+                before.gate is None or before.gate > t
+            ):
                 return Count.FETCH_CASCADE
             if not m.arch.layers_overlap and before.layer != row.layer and (retire is None or retire > t):
                 return Count.FETCH_LAYER
@@ -629,162 +635,3 @@ def run(workload: Workload, arch: Arch) -> Result:
         row.counts[Count.CYCLES] = end - begin
     rows = [{counter.name: row.counts[count] for count, counter in COUNTERS.items()} for row in machine.rows]
     return Result(cycles, rows, {name: sum(row[name] for row in rows) for name in rows[0]})
-
-
-class _Tables:
-    """Growing tables of a workload."""
-
-    def __init__(self, rng: random.Random) -> None:
-        self.rng = rng
-        self.rows: list[dict[str, Any]] = []
-        self.queries: list[tuple[Any, ...]] = []
-        self.passes: list[tuple[int, ...]] = []
-        self.key_ids: list[int] = []
-        self.value_ids: list[int] = []
-
-    def select(self, n: int, k: int, bits: int) -> tuple[list[int], int, int]:
-        """Indices kept of n random scores, and where the pass list begins and how long it is."""
-        top = self.rng.choice([3, 2**bits - 1])
-        selection = select(np.array([self.rng.randint(0, top) for _ in range(n)], np.int64), k, bits)
-        start = len(self.passes)
-        self.passes += [tuple(one) for one in selection.passes.tolist()]
-        return selection.kept.tolist(), start, len(self.passes) - start
-
-    def cascade(self, what: str, alive: list[int]) -> list[int]:
-        """Put a selection of `alive` on the last row; the survivors."""
-        k = self.rng.randint(1, len(alive))
-        kept, start, count = self.select(len(alive), k, 32)
-        names = (f"{what}_n", f"{what}_k", f"{what}_pass_start", f"{what}_passes")
-        self.rows[-1].update(zip(names, (len(alive), k, start, count), strict=True))
-        return [alive[i] for i in kept]
-
-    def row(self, head: dict[str, Any], keys: list[int], tokens: list[int], view: str) -> None:
-        rng, needed = self.rng, set[int]()
-        prune, refetch = rng.choice([0, 0.5, 1]), rng.choice([0, 0.3, 1])
-        row = dict.fromkeys(ROW.names or (), 0) | head | {"keys": len(keys), "queries": len(tokens)}
-        row |= {"key_start": len(self.key_ids), "query_start": len(self.queries), "value_start": len(self.value_ids)}
-        for token in tokens:
-            visible = {"full": len(keys), "causal": sum(key <= token for key in keys)}.get(view)
-            visible = visible or rng.randint(1, len(keys))
-            k = rng.randint(1, visible) if rng.random() < prune else visible
-            kept, start, count = self.select(visible, k, 12)
-            needed.update(keys[i] for i in kept)
-            lsb = bool(head["lsb_bits"]) and rng.random() < refetch
-            self.queries.append((token, visible, k, lsb, start, count))
-        row["values"] = len(needed)
-        self.key_ids += keys
-        self.value_ids += sorted(needed)
-        self.rows.append(row)
-
-
-def random_workload(rng: random.Random) -> Workload:
-    """A small valid workload."""
-    heads, layers, D = rng.randint(1, 4), rng.randint(1, 3), rng.choice([1, 8, 16, 64, 96])
-    kv_heads = rng.choice([n for n in range(1, heads + 1) if heads % n == 0])
-    tables, longest = _Tables(rng), 1
-    for sequence in range(rng.randint(1, 2)):
-        decodes, context = rng.randint(0, 2), rng.randint(1, 38)
-        for step in range(0 if not decodes or rng.random() < 0.6 else 1, decodes + 1):
-            here = context + step
-            longest, alive, living = max(longest, here), list(range(here)), list(range(heads))
-            view = rng.choice(["causal", "full", "ragged"]) if step == 0 else "full"
-            for layer in range(layers):
-                tokens = sorted(rng.sample(alive, min(len(alive), rng.randint(1, 6)))) if step == 0 else [here - 1]
-                fmt: dict[str, Any] = {}
-                for i, head in enumerate(living):
-                    kv_head = head // (heads // kv_heads)
-                    if not i or kv_head != fmt["kv_head"]:
-                        lsb = rng.choice([0, 4])
-                        fmt = {"kv_head": kv_head, "lsb_bits": lsb, "value_bits": rng.choice([4, 6, 8, 10, 12, 32])}
-                        fmt |= {"msb_bits": rng.choice([4, 6, 8] if lsb else [4, 6, 8, 10, 12, 32])}
-                        fmt |= {"query_bits": rng.choice([12, 32])}
-                    place = {"sequence": sequence, "step": step, "layer": layer, "head": head, "context": here}
-                    tables.row(fmt | place | {"accumulate": rng.random() < 0.5}, alive, tokens, view)
-                if rng.random() < 0.5:
-                    alive = tables.cascade("token", alive)
-                if rng.random() < 0.4:
-                    living = tables.cascade("head", living)
-    shape = WorkloadShape(
-        name="random", layers=layers, heads=heads, kv_heads=kv_heads, head_dim=D, policy="random", policy_settings={},
-        max_context=longest + rng.randint(0, 3), trace_hash="", ids="synthetic",
-    )  # fmt: skip
-    return Workload(
-        shape=shape,
-        rows=np.array([tuple(row[name] for name in ROW.names or ()) for row in tables.rows], ROW),
-        queries=np.array(tables.queries, QUERY),
-        passes=np.array(tables.passes, PASS),
-        key_ids=np.array(tables.key_ids, np.uint32),
-        value_ids=np.array(tables.value_ids, np.uint32),
-    )
-
-
-def random_arch(rng: random.Random, workload: Workload | None = None) -> Arch:
-    """An arch of small numbers that does not deadlock: on `workload` where given, else on any `random_workload`.
-
-    With a workload the buffers are drawn from the smallest that do, and arches that would take long are not drawn.
-    """
-    while True:
-        arch = _draw(rng)
-        shape = workload.shape if workload else WorkloadShape(
-            name="", layers=3, heads=4, kv_heads=1, head_dim=96, max_context=44, policy="", policy_settings={},
-            trace_hash="", ids="",
-        )  # fmt: skip
-        geometry = Geometry(shape, arch)
-        key_lines, value_lines, members, beats, work = geometry.lines(44), 4 * geometry.lines(44), 4, 44, 0
-        if workload:
-            rows = plan(workload, arch, geometry)
-            blocks = [row.block for row in rows]
-            key_lines = max(geometry.lines(len(block.keys)) for block in blocks)
-            value_lines = max(sum(geometry.lines(len(row.new)) for row in block.rows) for block in blocks)
-            members = max(sum(bool(row.new) for row in block.rows) for block in blocks)
-            jobs = [job for row in rows for job in row.jobs]
-            beats = max(job.beats for job in jobs)
-            work = sum(job.beats * geometry.dwell * (1 + job.query["refetch"]) for job in jobs)
-            vectors = sum(len(row.new) + len(row.block.keys) for row in rows)
-            reads = ceil_div(shape.head_dim, geometry.T) * vectors
-            work += reads // min(arch.fetch_ports, arch.dram.channels)
-            work += reads * (arch.dram.latency + arch.fetch_latency) // (arch.data_fifo * arch.fetch_ports)
-        if work > 20000:
-            continue
-        return replace(
-            arch,
-            live_allocations=members + rng.choice([0, 0, 1, 4]),
-            key_sram=Sram(lines=max(1, key_lines) + rng.choice([0, 1, key_lines, 4 * key_lines])),
-            value_sram=Sram(lines=max(1, value_lines) + rng.choice([0, 0, 0, 1, 4 * value_lines])),
-            softmax=Softmax(latency=rng.randint(1, 90), fifo_beats=beats + rng.choice([0, 1, 5, 100])),
-        )
-
-
-def _draw(rng: random.Random) -> Arch:
-    channels, ports = rng.choice([1, 2, 4, 8, 16]), rng.choice([1, 2, 4, 8, 32])
-    flags: dict[str, Any] = {
-        name: rng.random() < 0.6 for name in ("gqa_share", "layers_overlap", "fetch_queries", "write_outputs")
-    }
-    tops = {"qk_latency": 14, "decision_latency": 6, "pv_latency": 6, "decision_queries": 4, "probability_queries": 4}
-    small: dict[str, Any] = {name: rng.randint(1, top) for name, top in tops.items()}
-    return Arch(
-        name="random",
-        source="random",
-        multipliers=rng.choice([1, 3, 8, 20, 32, 64, 96, 128, 200, 512]),
-        max_scores_per_cycle=rng.choice([1, 2, 8, 16]),
-        fetch_ports=ports,
-        address_fifo=ceil_div(channels, ports) * rng.choice([1, 2, 8]),
-        data_fifo=rng.choice([1, 2, 8, 64]),
-        fetch_latency=rng.randint(1, 14),
-        converter_lines=rng.randint(1, 3),
-        k_phases=rng.randint(1, 3),
-        **small,
-        **flags,
-        layout=rng.choice(["padded", "packed"]),
-        topk=TopKParams(
-            lanes=rng.choice([1, 4, 16]),
-            input_width=rng.choice([1, 4, 8]),
-            engine=rng.choice(["overlapped", "released-serial"]),
-        ),
-        dram=Dram(
-            channels=channels,
-            transaction_bytes=rng.choice([4, 8, 32, 64]),
-            latency=rng.randint(1, 40),
-            outstanding=rng.choice([1, 2, 8, 64]),
-        ),
-    )

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from oracles import spatten_literal as literal
-from support import policy, random_tensors, trace_of
 
+from oracles import spatten_literal as literal
 from sparcade.policy import HeadPruning, LocalValuePruning, ProgressiveQuantization, TokenPruning, apply
+from support import policy, random_tensors, trace_of
 
 ratios = st.fractions(0, 1, max_denominator=8)
 
@@ -104,7 +104,9 @@ def theirs(case: dict[str, Any]) -> literal.Params:
 
 
 @given(case=cases())
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_replay_equals_the_literal_transcription(case: dict[str, Any], tmp_path: Any) -> None:
     q, k, v = random_tensors(case["seed"], tokens=case["prompt"] + case["steps"], **case["shape"])
     trace = trace_of(tmp_path / "trace", q, k, v, prompt_tokens=case["prompt"], mask=case["mask"])
@@ -140,7 +142,9 @@ def test_replay_equals_the_literal_transcription(case: dict[str, Any], tmp_path:
         for kind in ("token", "head"):
             if row[f"{kind}_n"]:
                 passes = work.passes[row[f"{kind}_pass_start"] :][: row[f"{kind}_passes"]]
-                events.append((kind, int(row[f"{kind}_n"]), int(row[f"{kind}_k"]), [tuple(map(int, p)) for p in passes]))
+                events.append(
+                    (kind, int(row[f"{kind}_n"]), int(row[f"{kind}_k"]), [tuple(map(int, p)) for p in passes])
+                )
     assert events == [(e.kind, e.n, e.k, [tuple(p) for p in e.passes]) for e in want.events]
 
 

@@ -74,7 +74,9 @@ COUNTERS: dict[Count, Counter] = {
     Count.FETCH_K_PHASES: _counter("fetch_k_phases", "cycles", "fetcher stalled: enough rows in flight"),
     Count.FETCH_KEY_SRAM: _counter("fetch_key_sram", "cycles", "fetcher stalled: key SRAM full"),
     Count.FETCH_VALUE_SRAM: _counter("fetch_value_sram", "cycles", "fetcher stalled: value SRAM full"),
-    Count.FETCH_ADDRESS_FIFO: _counter("fetch_address_fifo", "cycles", "fetcher stalled: address FIFO of a channel full"),
+    Count.FETCH_ADDRESS_FIFO: _counter(
+        "fetch_address_fifo", "cycles", "fetcher stalled: address FIFO of a channel full"
+    ),
     Count.FETCH_DATA_FIFO: _counter("fetch_data_fifo", "cycles", "fetcher stalled: data FIFOs full"),
     Count.QK_BUSY: _counter("qk_busy", "cycles", "Q x K multiplied"),
     Count.QK_WAIT_Q: _counter("qk_wait_q", "cycles", "Q x K stalled: query not there"),

@@ -226,6 +226,8 @@ def _take_job(t: int, plan: Plan, state: State) -> bool:
             reg.qk_beat = 0
             return True
     if reg.qk_started == jobs.shape[0] or jobs[reg.qk_started].row >= reg.next_row:
+        if reg.redo_head < reg.redo_tail and state.jobs[reg.redo_head].redo_when <= t:
+            state.counts[jobs[state.jobs[reg.redo_head].redo_job].row, _QK_WAIT_LSB] += 1
         return False
     row = jobs[reg.qk_started].row
     if plan.rows[row].lsb_bits > 0:

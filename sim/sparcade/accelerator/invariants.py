@@ -44,7 +44,8 @@ def check(run: RunResult, plan: Plan, reads_returned: int) -> None:
     holds = (
         bool((run.counts >= 0).all()),
         all(idle >= 0 for idle in run.idle().values()),
-        total["macs_qk"] == int(passes.sum()) * dim and total["macs_pv"] == int(queries["values"].sum(dtype=np.int64)) * dim,
+        total["macs_qk"] == int(passes.sum()) * dim
+        and total["macs_pv"] == int(queries["values"].sum(dtype=np.int64)) * dim,
         total["refetches"] == int(queries["refetch"].sum()),
         all(total[name] == value for name, value in bits.items()),
         run.arch.layout == "packed" or moved * 8 >= bits_needed(total),
@@ -54,7 +55,9 @@ def check(run: RunResult, plan: Plan, reads_returned: int) -> None:
     )
     for law, holds_here in zip(INVARIANTS, holds, strict=True):
         if not holds_here:
-            raise InvariantError(f"invariant violated: {law} ({work.shape.name} on {run.arch.name}, {len(MODULES)} modules)")
+            raise InvariantError(
+                f"invariant violated: {law} ({work.shape.name} on {run.arch.name}, {len(MODULES)} modules)"
+            )
 
 
 def _cascades(run: RunResult) -> bool:
@@ -70,7 +73,9 @@ def _cascades(run: RunResult) -> bool:
         first = rows[start]
         ids = work.key_ids[first["key_start"] :][: first["keys"]]
         present = rows["head"][start:end]
-        fresh = start == 0 or rows["step"][start - 1] != first["step"] or rows["sequence"][start - 1] != first["sequence"]
+        fresh = (
+            start == 0 or rows["step"][start - 1] != first["step"] or rows["sequence"][start - 1] != first["sequence"]
+        )
         if not fresh and not (alive[ids].all() and heads[present].all()):
             return False
         alive[:] = heads[:] = False

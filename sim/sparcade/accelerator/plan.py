@@ -128,9 +128,7 @@ def make_plan(workload: Workload, arch: Arch) -> Plan:
     block, first, last = _blocks(table, arch.gqa_share)
     owner = np.repeat(np.arange(len(table)), wide["queries"])
     new_start, new, new_values = _new_values(workload, block)
-    token_cycles, head_cycles = (
-        _cascade_cycles(workload, arch, kind, wide) for kind in ("token", "head")
-    )
+    token_cycles, head_cycles = (_cascade_cycles(workload, arch, kind, wide) for kind in ("token", "head"))
     local_sizes, local_offsets, local_total = _pass_sums(workload, queries["pass_start"], queries["passes"])
     token_sizes = _pass_sums(workload, table["token_pass_start"], table["token_passes"])[2]
     head_sizes = _pass_sums(workload, table["head_pass_start"], table["head_passes"])[2]
@@ -305,8 +303,18 @@ def _check_capacity(workload: Workload, arch: Arch, geometry: np.record, rows: T
     longest = int(jobs.visible.max())
     limits = [
         ("softmax.fifo_beats", -(-longest // geometry.width), arch.softmax.fifo_beats, "score beats of one query"),
-        ("topk.capacity", int((jobs.visible * (jobs.topk_passes > 0)).max()), arch.topk.capacity, "candidates of local V"),
-        ("topk.capacity", int(workload.rows["token_n"].max()), arch.topk.capacity, "candidates of cascade token pruning"),
+        (
+            "topk.capacity",
+            int((jobs.visible * (jobs.topk_passes > 0)).max()),
+            arch.topk.capacity,
+            "candidates of local V",
+        ),
+        (
+            "topk.capacity",
+            int(workload.rows["token_n"].max()),
+            arch.topk.capacity,
+            "candidates of cascade token pruning",
+        ),
         ("key_sram.lines", int(lines_of(rows.keys, geometry).max()), arch.key_sram.lines, "lines of one head's keys"),
         ("live_allocations", _most_fetching_rows(rows), arch.live_allocations, "heads fetching values of one KV head"),
         ("value_sram.lines", int(block_values.max()), arch.value_sram.lines, "lines of one KV head's values"),

@@ -51,10 +51,9 @@ class Sram:
     """One of the two vector buffers: `lines` of `multipliers` 12-bit words."""
 
     lines: int = 256
-    banks: int = 12  #: of the energy model: reads and writes go to banks of 512-bit words
 
     def __post_init__(self) -> None:
-        _positive(self, "lines", "banks")
+        _positive(self, "lines")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

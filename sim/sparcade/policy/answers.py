@@ -37,7 +37,9 @@ def ask(call: Callable[[Any], Any], argument: Any, *, method: str, where: str) -
         while line is not None and line.tb_next is not None:
             line = line.tb_next
         place = f" (line {line.tb_lineno} of {line.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]})" if line else ""
-        raise policy_error("the policy raised", method, where, "an answer", f"{type(error).__name__}: {error}{place}") from error
+        raise policy_error(
+            "the policy raised", method, where, "an answer", f"{type(error).__name__}: {error}{place}"
+        ) from error
 
 
 def check_choice(choice: Any, candidates: Ids, score_bits: int, *, method: str, where: str) -> Answer:
@@ -94,7 +96,9 @@ def _ranked(choice: TopK, candidates: Ids, score_bits: int, method: str, where: 
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise policy_error("TopK.k is not a count", method, where, "an integer from 1", repr(k))
     if len(protected) and not _subset(protected, candidates):
-        raise policy_error("a protected id is no candidate", method, where, "ids of candidates", str(protected[:8].tolist()))
+        raise policy_error(
+            "a protected id is no candidate", method, where, "ids of candidates", str(protected[:8].tolist())
+        )
     if not len(protected):
         ranked = select(scores, int(k), score_bits)
         if not len(ranked.passes):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sparcade.config import tables
 from sparcade.numerics.attention import absolute_sum, attend_head, weigh_values
 from sparcade.numerics.fixed_point import ONE, KeyFormat
 from sparcade.policy.answers import Answer, ask, check_bits, check_choice, policy_error
@@ -25,7 +26,6 @@ from sparcade.policy.protocol import (
 from sparcade.policy.result import LayerKey, LayerOutput, PolicyResult
 from sparcade.policy.spatten import SpAtten
 from sparcade.policy.tensors import LayerWords, SequenceTensors
-from sparcade.config import tables
 from sparcade.trace import AttentionTrace, ModelShape
 from sparcade.workload.builder import WorkloadBuilder
 from sparcade.workload.store import WorkloadShape
@@ -176,9 +176,7 @@ class _Replay:
             self.builder.end_layer_with(kind, answer.n, answer.k, answer.passes)
         return answer.ids
 
-    def _run_layer(
-        self, key: LayerKey, tokens: Ids, heads: Ids, tensors: SequenceTensors, count: int
-    ) -> _Tally:
+    def _run_layer(self, key: LayerKey, tokens: Ids, heads: Ids, tensors: SequenceTensors, count: int) -> _Tally:
         index, step, layer = key
         group = self.model.group
         tally = _Tally(np.zeros(count, np.int64), np.zeros(count, np.int64), np.zeros(self.model.heads, np.int64))
@@ -194,7 +192,10 @@ class _Replay:
             form = check_bits(ask(self.policy.bits, row, method="bits", where=where), where=where)
             shared = forms.setdefault(head // group, form)
             if shared != form:
-                what, expected = "the heads of one KV head have different bits", f"{shared} as for the group's first head"
+                what, expected = (
+                    "the heads of one KV head have different bits",
+                    f"{shared} as for the group's first head",
+                )
                 raise policy_error(what, "bits", where, expected, str(form))
             words = tensors.words(layer, form)
             head_run = self._run_head(row, words, form, queries, sees, where)
@@ -220,9 +221,7 @@ class _Replay:
         self.outputs[key] = LayerOutput(heads=heads, tokens=queries, values=values)
         return tally
 
-    def _run_head(
-        self, row: Row, words: LayerWords, form: KeyFormat, queries: Ids, sees: Ids, where: str
-    ) -> _HeadRun:
+    def _run_head(self, row: Row, words: LayerWords, form: KeyFormat, queries: Ids, sees: Ids, where: str) -> _HeadRun:
         kv_head = row.head // self.model.group
         keys, msb, vectors, query = _gather(words, kv_head, row, queries)
         floats = np.empty((len(queries), len(row.key_ids)))

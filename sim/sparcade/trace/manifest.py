@@ -153,7 +153,9 @@ def _sequence(table: dict[str, Any], model: ModelShape, where: str) -> Sequence:
             str(sequence.prompt_tokens),
         )
     if model.mask == "full" and sequence.decode_steps:
-        raise _error("an encoder has no decode steps", f"{where}.prompt_tokens", str(count), str(sequence.prompt_tokens))
+        raise _error(
+            "an encoder has no decode steps", f"{where}.prompt_tokens", str(count), str(sequence.prompt_tokens)
+        )
     for name in ("token_ids", "key_positions", "row_steps"):
         if len(getattr(sequence, name)) != count:
             got = str(len(getattr(sequence, name)))

@@ -197,9 +197,7 @@ def _check_file(path: Path, entry: dict[str, object]) -> None:
         )
 
 
-def _tensor_error(
-    what: str, path: Path, layer: int, sequence: int, name: str, expected: str, got: str
-) -> TraceError:
+def _tensor_error(what: str, path: Path, layer: int, sequence: int, name: str, expected: str, got: str) -> TraceError:
     return TraceError(
         what,
         where=f"{path}: layer {layer}, sequence {sequence}, tensor {name!r}",

@@ -90,7 +90,8 @@ def _layers(manifest: Manifest, rng: np.random.Generator, kind: str) -> Iterator
     hitters = rng.choice(total, max(1, total // 16), replace=False)
     for _ in range(model.layers):
         q, k, v = (
-            rng.standard_normal((heads, total, model.head_dim)) for heads in (model.heads, model.kv_heads, model.kv_heads)
+            rng.standard_normal((heads, total, model.head_dim))
+            for heads in (model.heads, model.kv_heads, model.kv_heads)
         )
         if kind == "realistic":
             _shape_attention(q, k, hitters, model, rng)
@@ -98,7 +99,9 @@ def _layers(manifest: Manifest, rng: np.random.Generator, kind: str) -> Iterator
         yield [LayerTensors(q=tensors[0], k=tensors[1], v=tensors[2], out=_outputs(*tensors, model, sequence))]
 
 
-def _shape_attention(q: Floats, k: Floats, hitters: npt.NDArray[np.int64], model: ModelShape, rng: np.random.Generator) -> None:
+def _shape_attention(
+    q: Floats, k: Floats, hitters: npt.NDArray[np.int64], model: ModelShape, rng: np.random.Generator
+) -> None:
     """Bias the first dimensions: sink and hitters along axis 0, recency as a slow rotation on axes 1 and 2."""
     strength = np.sqrt(model.head_dim)
     q[..., 0] = strength

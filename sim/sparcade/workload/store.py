@@ -162,8 +162,9 @@ def _check(workload: Workload) -> None:
     tests = [
         ("key ids are not ascending within the context", _ascending(workload.key_ids, key_owner, rows["context"])),
         ("value ids are not ascending", _ascending(workload.value_ids, value_owner, rows["context"])),
-        ("a query sees no key, or more than its row has", bool(_within(queries["visible"], 1, rows["keys"][owner]))),
-        ("a query weighs more values than it sees", bool((queries["values"] <= queries["visible"]).all())),
+        ("a query sees no key, or more than its row has", _within(queries["visible"], 1, rows["keys"][owner])),
+        ("a query weighs no value, or more than it sees", _within(queries["values"], 1, queries["visible"])),
+        ("the heads of a KV head differ in keys or bits", _same_keys(rows)),
         ("a query token is outside the context", bool((queries["token"] < rows["context"][owner]).all())),
         ("a refetch without an LSB plane", bool((~queries["refetch"] | (rows["lsb_bits"][owner] > 0)).all())),
         ("a pass list is out of range", _inside(queries["pass_start"], queries["passes"], len(workload.passes))),
@@ -199,6 +200,12 @@ def _ascending(ids: Table, owner: Table, context: Table) -> bool:
 
 def _within(values: Table, low: int, high: Table) -> bool:
     return bool(((values >= low) & (values <= high)).all())
+
+
+def _same_keys(rows: Table) -> bool:
+    same = np.all([rows[name][1:] == rows[name][:-1] for name in ("sequence", "step", "layer", "kv_head")], axis=0)
+    alike = np.all([rows[name][1:] == rows[name][:-1] for name in ("keys", "msb_bits", "lsb_bits")], axis=0)
+    return bool((~same | alike).all())
 
 
 def _inside(start: Table, count: Table, total: int) -> bool:

@@ -1,0 +1,38 @@
+"""Bundled traces by name; the one place that reaches for `sparcade_workloads`, and only when asked."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from sparcade.errors import TraceError
+
+
+def bundled_names() -> list[str]:
+    """Names of the bundled traces."""
+    from sparcade_workloads import bundled_traces
+
+    return sorted(bundled_traces())
+
+
+def bundled_trace(name: str) -> Path:
+    """Folder of a bundled trace.
+
+    Raises
+    ------
+    TraceError
+        When there is none of that name.
+    """
+    from sparcade_workloads import bundled_traces
+
+    traces = bundled_traces()
+    if name not in traces:
+        near = difflib.get_close_matches(name, sorted(traces), n=1, cutoff=0.4)
+        raise TraceError(
+            f"there is no trace {name!r}",
+            where=name,
+            expected=f"a trace folder, a workload file (.npz), or one of: {', '.join(sorted(traces))}",
+            got="no such file or name",
+            remedy=f"did you mean {near[0]!r}?" if near else "check the path ('sparcade trace list')",
+        )
+    return traces[name]

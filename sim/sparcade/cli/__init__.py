@@ -1,0 +1,36 @@
+"""The command line. Commands import their work when they run, so that `--help` stays light."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from sparcade.cli import run, trace, workload
+from sparcade.errors import SparcadeError
+from sparcade.version import MODEL_VERSION, PACKAGE_VERSION
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; exit code 0, or 2 for bad input (one error, no traceback)."""
+    parser = argparse.ArgumentParser(
+        prog="sparcade",
+        description="SpAtten-style sparse attention: a model and a pruning policy in, cycles, DRAM and energy out.",
+    )
+    parser.add_argument("--version", action="version", version=f"sparcade {PACKAGE_VERSION}, model {MODEL_VERSION}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in (run, trace, workload):
+        module.add_parser(commands)
+    options = parser.parse_args(arguments)
+    try:
+        options.function(options)
+    except SparcadeError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    except OSError as error:
+        print(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)  # noqa: T201
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)  # noqa: T201
+        return 130
+    return 0

@@ -1,0 +1,7 @@
+"""`python -m sparcade.cli`."""
+
+import sys
+
+from sparcade.cli import main
+
+sys.exit(main())

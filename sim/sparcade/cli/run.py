@@ -1,0 +1,66 @@
+"""`sparcade run`: the main job, from a trace or workload to a report."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "run",
+        help="replay a trace under a policy, time it on an arch, report cycles, DRAM and energy",
+        description="Replay a trace under a policy (or take a workload as it is), time it on an arch, write a report.",
+    )
+    parser.add_argument("target", help="bundled trace name, trace folder, or workload file (.npz)")
+    parser.add_argument("--arch", default="spatten", help="arch preset or TOML file (default: spatten)")
+    parser.add_argument("--policy", help="policy preset, TOML file, or FILE.py:Class (default: by kind of model)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change an arch setting (dram.channels=8) or a policy setting (policy.tokens.end=0.5); repeatable",
+    )
+    parser.add_argument("--compare", metavar="POLICY", help="also run this policy on the same arch, e.g. dense")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="report folder (default: reports/WORKLOAD-POLICY-ARCH)")
+    parser.set_defaults(function=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Carry out the command."""
+    from rich.console import Console
+
+    from sparcade.arch import load_arch
+    from sparcade.cli.progress import Stages
+    from sparcade.cli.sources import load_source
+    from sparcade.errors import ConfigError
+    from sparcade.evaluation import default_policy, evaluate
+    from sparcade.policy import load_policy
+    from sparcade.report.folder import write_report
+    from sparcade.report.terminal import print_summary
+    from sparcade.trace import AttentionTrace
+
+    prefix = "policy."
+    policy_settings = [setting.removeprefix(prefix) for setting in options.set if setting.startswith(prefix)]
+    arch = load_arch(options.arch, [setting for setting in options.set if not setting.startswith(prefix)])
+    source = load_source(options.target)
+    trace = source if isinstance(source, AttentionTrace) else None
+    if trace is None and (options.policy or options.compare or policy_settings):
+        raise ConfigError(
+            "a workload already holds its policy",
+            where=f"{options.target} with --policy, --compare or --set policy.*",
+            expected="a trace to replay",
+            got="a workload file",
+            remedy="run the trace, or leave these options out",
+        )
+    policy = load_policy(options.policy or default_policy(trace), policy_settings) if trace else None
+    compare = load_policy(options.compare) if options.compare else None
+    with Stages() as stages:
+        evaluation = evaluate(source, arch, policy=policy, compare=compare, step=stages.step)
+        shape = evaluation.run.workload.shape
+        folder = options.out or Path("reports") / f"{shape.name}-{shape.policy}-{arch.name}"
+        files = write_report(folder, evaluation, trace)
+    print_summary(Console(), evaluation, files)

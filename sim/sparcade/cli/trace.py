@@ -1,0 +1,95 @@
+"""`sparcade trace`: look at traces, make synthetic ones, list survivors."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its verbs."""
+    parser = commands.add_parser("trace", help="look at traces, make synthetic ones, list surviving tokens")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    info = verbs.add_parser("info", help="shapes, size, tokens, maximum-probability statistics")
+    info.add_argument("trace", help="bundled trace name or trace folder")
+    info.set_defaults(function=show_info)
+
+    verbs.add_parser("list", help="names of the bundled traces").set_defaults(function=show_list)
+
+    synth = verbs.add_parser("synth", help="write a synthetic trace from a seed")
+    synth.add_argument("out", type=Path, help="folder to write")
+    synth.add_argument("--seed", type=int, required=True)
+    synth.add_argument("--kind", choices=("random", "realistic"), default="realistic")
+    synth.add_argument("--mask", choices=("causal", "full"), default="causal")
+    for name, default in (
+        ("layers", 4),
+        ("heads", 4),
+        ("kv-heads", 4),
+        ("head-dim", 64),
+        ("prompt-tokens", 64),
+        ("decode-steps", 8),
+    ):
+        synth.add_argument(f"--{name}", type=int, default=default)
+    synth.set_defaults(function=make_synthetic)
+
+    survivors = verbs.add_parser("survivors", help="the tokens that survive each layer, as text")
+    survivors.add_argument("trace", help="bundled trace name or trace folder")
+    survivors.add_argument("--policy", help="policy preset, TOML file, or FILE.py:Class (default: by kind of model)")
+    survivors.add_argument("--out", type=Path, help="file to write (default: print)")
+    survivors.set_defaults(function=show_survivors)
+
+
+def show_info(options: argparse.Namespace) -> None:
+    """Print shapes, size and statistics of a trace."""
+    from rich.console import Console
+
+    from sparcade.cli.sources import load_trace
+    from sparcade.report.trace_info import print_info
+
+    print_info(Console(), load_trace(options.trace))
+
+
+def show_list(_: argparse.Namespace) -> None:
+    """Print the names of the bundled traces."""
+    from sparcade.bundled import bundled_names
+
+    print("\n".join(bundled_names()))  # noqa: T201
+
+
+def make_synthetic(options: argparse.Namespace) -> None:
+    """Write a synthetic trace."""
+    from sparcade.trace import synthesize
+
+    trace = synthesize(
+        options.out,
+        seed=options.seed,
+        kind=options.kind,
+        layers=options.layers,
+        heads=options.heads,
+        kv_heads=options.kv_heads,
+        head_dim=options.head_dim,
+        prompt_tokens=options.prompt_tokens,
+        decode_steps=options.decode_steps,
+        mask=options.mask,
+    )
+    print(f"{options.out}: {trace.stored_bytes():,} bytes, content hash {trace.content_hash[:16]}")  # noqa: T201
+
+
+def show_survivors(options: argparse.Namespace) -> None:
+    """Print or write the survivors of a trace under a policy."""
+    from sparcade._files import write_text
+    from sparcade.cli.sources import load_trace
+    from sparcade.evaluation import default_policy
+    from sparcade.policy import apply, load_policy
+    from sparcade.report.survivors import survivors_text
+
+    trace = load_trace(options.trace)
+    policy = options.policy or default_policy(trace)
+    command = f"sparcade trace survivors {options.trace} --policy {policy}"
+    text = survivors_text(trace, apply(trace, load_policy(policy)), command)
+    if options.out:
+        write_text(options.out, text)
+    else:
+        print(text, end="")  # noqa: T201

@@ -1,0 +1,191 @@
+"""`evaluate`: the main job. Trace -> policy -> workload -> run, beside a dense run and the float model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sparcade._files import content_hash
+from sparcade.accelerator import RunResult, simulate
+from sparcade.accelerator.invariants import INVARIANTS
+from sparcade.accelerator.result import KINDS, bits_needed, bytes_moved
+from sparcade.arch import Arch
+from sparcade.energy import PARTS, EnergyProfile, energy_joules, load_profile
+from sparcade.errors import InvariantError
+from sparcade.policy import OutputError, Policy, PolicyResult, apply, load_policy, output_errors
+from sparcade.trace import AttentionTrace
+from sparcade.version import MODEL_VERSION, PACKAGE_VERSION
+from sparcade.workload import Workload
+
+SCHEMA = "sparcade.run"
+SCHEMA_VERSION = 1
+#: Reductions count these kinds only (the paper's convention); Q and outputs are reported beside them.
+KV = ("k_msb", "k_lsb", "v")
+PHASES = ("prefill", "decode")
+ENERGY_LAW = "energies of the parts and layers sum to the total"
+Step = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """A run with what it is compared to; `to_dict` is result.json."""
+
+    run: RunResult
+    profile: EnergyProfile
+    replay: PolicyResult | None = None  #: None for a workload without its trace
+    errors: tuple[OutputError, ...] = ()
+    baseline: RunResult | None = None  #: the compared policy on the same arch
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain, deterministic tables: no time, path or host name."""
+        work, arch = self.run.workload, self.run.arch
+        shape = work.shape
+        return {
+            "schema": SCHEMA,
+            "schema_version": SCHEMA_VERSION,
+            "package_version": PACKAGE_VERSION,
+            "model_version": MODEL_VERSION,
+            "workload": {
+                **{name: getattr(shape, name) for name in shape.__slots__},
+                "content_hash": work.content_hash,
+                "rows": len(work.rows),
+                "queries": len(work.queries),
+            },
+            "arch": arch.to_dict(),
+            "arch_hash": content_hash(arch.to_dict()),
+            "energy_profile": {
+                name: {"value": constant.value, "unit": constant.unit, "source": constant.source}
+                for name in self.profile.__slots__
+                if not isinstance(constant := getattr(self.profile, name), str)
+            },
+            "total": self.part(self.run, None),
+            "phases": {name: self.part(self.run, name) for name in PHASES if self.run.phase(name).any()},
+            "idle_cycles": self.run.idle(),
+            "bound": dict(zip(("module", "share"), self.bound(), strict=True)),
+            "layers": self.layers(self.run),
+            "heads": self.run.frame("layer", "head").to_dict("records"),
+            "output_errors": [error.to_dict() for error in self.errors],
+            "saturated_elements": self.replay.saturated if self.replay else {},
+            "keys_pruned_in_prefill_but_fetched_in_decode": self.replay.replayed_keys if self.replay else 0,
+            "comparison": self.comparison(),
+            "invariants_held": [*INVARIANTS, ENERGY_LAW],
+        }
+
+    def part(self, run: RunResult, phase: str | None) -> dict[str, Any]:
+        """Counters and derived figures of a phase, or of the whole run."""
+        counters = run.total(None if phase is None else run.phase(phase))
+        energy = energy_joules(counters, arch=run.arch, profile=self.profile)
+        seconds = counters["cycles"] / (run.arch.clock_ghz * 1e9)
+        moved = bytes_moved(counters, run.arch)
+        dense = dense_kv_bits(run, phase)
+        needed = bits_needed(counters, KV)
+        return {
+            "counters": counters,
+            "seconds": seconds,
+            "bytes_moved": moved,
+            "bytes_by_kind": {kind: bytes_moved(counters, run.arch, (kind,)) for kind in KINDS},
+            "padding_bytes": moved - bits_needed(counters) / 8,
+            "kv_bits_needed": needed,
+            "kv_bytes_moved": bytes_moved(counters, run.arch, KV),
+            "kv_reduction_vs_dense_12_bit": dense * 12 / needed,
+            "kv_reduction_vs_dense_fp32": dense * 32 / needed,
+            "achieved_gbps": moved / seconds / 1e9,
+            "peak_gbps": run.arch.peak_gbps,
+            "energy_joules": energy,
+            "energy_total_joules": sum(energy.values()),
+            "executed_tops": 2 * (counters["macs_qk"] + counters["macs_pv"]) / seconds / 1e12,
+        }
+
+    def comparison(self) -> dict[str, Any]:
+        """Ratios over the baseline on the same arch, with the bandwidth of both; empty without one."""
+        if self.baseline is None:
+            return {}
+        table: dict[str, Any] = {"policy": self.baseline.workload.shape.policy}
+        for phase in (None, *PHASES):
+            if phase is not None and not self.run.phase(phase).any():
+                continue
+            ours, theirs = self.part(self.run, phase), self.part(self.baseline, phase)
+            table[phase or "total"] = {
+                "baseline_cycles": theirs["counters"]["cycles"],
+                "speedup": theirs["counters"]["cycles"] / ours["counters"]["cycles"],
+                "kv_bytes_moved_reduction": theirs["kv_bytes_moved"] / ours["kv_bytes_moved"],
+                "energy_reduction": theirs["energy_total_joules"] / ours["energy_total_joules"],
+                "baseline_energy_joules": theirs["energy_joules"],
+                "baseline_bytes_moved": theirs["bytes_moved"],
+                "achieved_gbps": ours["achieved_gbps"],
+                "baseline_achieved_gbps": theirs["achieved_gbps"],
+            }
+        return table
+
+    def layers(self, run: RunResult) -> list[dict[str, Any]]:
+        """Counters and energy of each layer in each phase; the energies add up to the run's."""
+        table: list[dict[str, Any]] = run.frame("phase", "layer").to_dict("records")
+        for layer in table:
+            energy = energy_joules(layer, arch=run.arch, profile=self.profile)
+            layer |= {f"energy_{part}_joules": joules for part, joules in energy.items()}
+        total = sum(energy_joules(run.total(), arch=run.arch, profile=self.profile).values())
+        parts = sum(layer[f"energy_{part}_joules"] for layer in table for part in PARTS)
+        if abs(parts - total) > 1e-9 * total:
+            raise InvariantError(f"invariant violated: {ENERGY_LAW}")
+        return table
+
+    def bound(self) -> tuple[str, float]:
+        """What was busy for the largest share of the cycles, and that share."""
+        total, arch = self.run.total(), self.run.arch
+        busy = {module: total[f"{module}_busy"] for module in ("qk", "softmax", "topk", "pv", "cascade")}
+        busy["dram"] = round(bytes_moved(total, arch) / (arch.dram.channels * arch.dram.transaction_bytes))
+        module = max(busy, key=lambda name: busy[name])
+        return module, busy[module] / self.run.cycles
+
+
+def dense_kv_bits(run: RunResult, phase: str | None) -> int:
+    """K and V elements a dense run of the same steps fetches (multiply by the word width)."""
+    shape, rows = run.workload.shape, run.workload.rows
+    steps = rows if phase is None else rows[run.phase(phase)]
+    _, first = np.unique(steps[["sequence", "step"]], return_index=True)
+    heads = shape.kv_heads if run.arch.gqa_share else shape.heads
+    return int(steps["context"][first].sum(dtype=np.int64)) * shape.layers * heads * 2 * shape.head_dim
+
+
+def evaluate(
+    source: AttentionTrace | Workload,
+    arch: Arch,
+    *,
+    policy: Policy | None = None,
+    compare: Policy | None = None,
+    step: Step | None = None,
+) -> Evaluation:
+    """Run the main job.
+
+    Parameters
+    ----------
+    source : a trace, replayed under `policy`; or a workload, timed as it is.
+    compare : a policy that is replayed and timed on the same arch; needs a trace.
+    step : called with the name of the stage and the fraction done.
+    """
+
+    def stage(name: str) -> Callable[[float], None]:
+        return (lambda fraction: step(name, fraction)) if step else (lambda fraction: None)
+
+    profile = load_profile()
+    if isinstance(source, Workload):
+        return Evaluation(run=simulate(source, arch, stage("simulate")), profile=profile)
+    policy = policy or load_policy(default_policy(source))
+    replay = apply(source, policy, stage("replay"))
+    reference = apply(source, load_policy("dense-fp32"), stage("float reference"))
+    run = simulate(replay.workload, arch, stage("simulate"))
+    baseline = None
+    if compare is not None:
+        baseline = simulate(
+            apply(source, compare, stage("replay comparison")).workload, arch, stage("simulate comparison")
+        )
+    errors = tuple(output_errors(replay, reference))
+    return Evaluation(run=run, profile=profile, replay=replay, errors=errors, baseline=baseline)
+
+
+def default_policy(trace: AttentionTrace) -> str:
+    """The published scheme for the kind of model."""
+    return "spatten-encoder" if trace.manifest.model.mask == "full" else "spatten"

@@ -1,0 +1,31 @@
+"""The folder of a run: result.json, layers.csv and two pictures, replaced as a whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from sparcade._files import canonical_json, new_folder
+from sparcade.evaluation import Evaluation
+from sparcade.report.figures import draw_layers, draw_survival
+from sparcade.trace import AttentionTrace
+
+RESULT = "result.json"
+LAYERS = "layers.csv"
+LAYERS_PICTURE = "layers.svg"
+SURVIVAL_PICTURE = "survival.svg"
+_NAMES = frozenset((RESULT, LAYERS, LAYERS_PICTURE, SURVIVAL_PICTURE))
+
+
+def write_report(folder: Path, evaluation: Evaluation, trace: AttentionTrace | None) -> list[Path]:
+    """Write the report of a run atomically; returns the files. A workload without its trace has no survival picture."""
+    with new_folder(folder, marker=RESULT, owns=_NAMES.__contains__) as fresh:
+        (fresh / RESULT).write_text(canonical_json(evaluation.to_dict()), encoding="utf-8")
+        layers = pd.DataFrame(evaluation.layers(evaluation.run))
+        layers.to_csv(fresh / LAYERS, index=False, lineterminator="\n")
+        draw_layers(evaluation, fresh / LAYERS_PICTURE)
+        if trace is not None and evaluation.replay is not None:
+            draw_survival(trace, evaluation.replay, fresh / SURVIVAL_PICTURE)
+        names = sorted(path.name for path in fresh.iterdir())
+    return [folder / name for name in names]

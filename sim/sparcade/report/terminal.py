@@ -1,0 +1,98 @@
+"""The summary of a run as a table with units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from sparcade.evaluation import Evaluation
+
+_KINDS = {"k_msb": "K", "k_lsb": "K LSB", "v": "V", "q": "Q", "out": "output"}
+Part = dict[str, Any]
+
+
+def print_summary(console: Console, evaluation: Evaluation, files: list[Path]) -> None:
+    """Print what a run cost, what it saved and what it moved."""
+    result = evaluation.to_dict()
+    parts: dict[str, Part] = {**result["phases"], "total": result["total"]}
+    comparison = result["comparison"]
+    shape, arch = evaluation.run.workload.shape, evaluation.run.arch
+    table = Table(
+        title=f"{shape.name}: {shape.policy} on {arch.name} ({arch.dram.kind} memory, {arch.peak_gbps:.0f} GB/s peak)",
+        title_justify="left",
+    )
+    table.add_column("figure")
+    table.add_column("unit")
+    for name in parts:
+        table.add_column(name, justify="right")
+
+    def row(label: str, unit: str, value: Callable[[Part], str]) -> None:
+        table.add_row(label, unit, *(value(part) for part in parts.values()))
+
+    row("cycles", "cycles", lambda part: f"{part['counters']['cycles']:,}")
+    row("time", "µs", lambda part: f"{part['seconds'] * 1e6:,.1f}")
+    row("DRAM moved", "kB", lambda part: f"{part['bytes_moved'] / 1e3:,.1f}")
+    for kind, label in _KINDS.items():
+        if parts["total"]["bytes_by_kind"][kind]:
+            row(f"  {label}", "kB", lambda part, kind=kind: f"{part['bytes_by_kind'][kind] / 1e3:,.1f}")  # type: ignore[misc]
+    row("K+V moved", "kB", lambda part: f"{part['kv_bytes_moved'] / 1e3:,.1f}")
+    row("K+V needed", "kB", lambda part: f"{part['kv_bits_needed'] / 8e3:,.1f}")
+    row("K+V needed, dense 12 bit over it", "x", lambda part: f"{part['kv_reduction_vs_dense_12_bit']:.2f}")
+    row("K+V needed, dense fp32 over it", "x", lambda part: f"{part['kv_reduction_vs_dense_fp32']:.2f}")
+    row("DRAM bandwidth", "GB/s", lambda part: f"{part['achieved_gbps']:.1f}")
+    row("energy", "µJ", lambda part: f"{part['energy_total_joules'] * 1e6:,.2f}")
+    row("  DRAM", "µJ", lambda part: f"{part['energy_joules']['dram'] * 1e6:,.2f}")
+    row("executed MACs x 2", "TOPS", lambda part: f"{part['executed_tops']:.3f}")
+    row("LSB refetches", "queries", lambda part: f"{part['counters']['refetches']:,}")
+    row("cascade top-k, fetcher waits", "cycles", lambda part: f"{part['counters']['fetch_cascade']:,}")
+    console.print(table)
+    if comparison:
+        _print_comparison(console, comparison, list(parts))
+    module, share = evaluation.bound()
+    console.print(f"busiest: {module}, {share:.0%} of the cycles")
+    if evaluation.errors:
+        _print_errors(console, evaluation)
+    for label, value in (
+        ("selections not charged to the top-k engine", shape.uncharged_selections),
+        ("keys fetched in decode that the prompt's cascade had pruned in that layer", _replayed(evaluation)),
+        ("elements saturated by the fixed point", sum(result["saturated_elements"].values())),
+    ):
+        if value:
+            console.print(f"{label}: {value:,}")
+    for path in files:
+        console.print(f"  {path}", soft_wrap=True)
+
+
+def _print_comparison(console: Console, comparison: dict[str, Any], phases: list[str]) -> None:
+    title = f"over {comparison['policy']} on the same hardware"
+    table = Table("figure", "unit", title=title, title_justify="left")
+    for phase in phases:
+        table.add_column(phase, justify="right")
+    columns = [comparison[phase] for phase in phases]
+    table.add_row("speedup", "x", *(f"{column['speedup']:.2f}" for column in columns))
+    table.add_row("K+V bytes moved, less", "x", *(f"{column['kv_bytes_moved_reduction']:.2f}" for column in columns))
+    table.add_row("energy, less", "x", *(f"{column['energy_reduction']:.2f}" for column in columns))
+    rates = [f"{column['achieved_gbps']:.1f} / {column['baseline_achieved_gbps']:.1f}" for column in columns]
+    table.add_row("bandwidth, this / that", "GB/s", *rates)
+    console.print(table)
+
+
+def _print_errors(console: Console, evaluation: Evaluation) -> None:
+    errors = evaluation.errors
+    queries = sum(error.queries for error in errors)
+    mean = sum(error.cosine_mean * error.queries for error in errors) / queries
+    worst = max(errors, key=lambda error: error.max_abs_error)
+    low = min(errors, key=lambda error: error.cosine_mean)
+    console.print(
+        f"outputs against the float model: cosine {mean:.4f} mean, {low.cosine_mean:.4f} in the worst head "
+        f"(layer {low.layer}, head {low.head}); largest error {worst.max_abs_error:.3f} "
+        f"(layer {worst.layer}, head {worst.head}); {queries:,} rows"
+    )
+
+
+def _replayed(evaluation: Evaluation) -> int:
+    return evaluation.replay.replayed_keys if evaluation.replay else 0

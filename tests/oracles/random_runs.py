@@ -1,0 +1,176 @@
+"""Small random workloads and archs, valid and tight: the cases on which the pipeline kernel meets its oracle."""
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from oracles.pipeline_literal import Geometry, ceil_div, plan
+from sparcade.arch.parameters import Arch, Dram, Softmax, Sram
+from sparcade.topk import TopKParams, select
+from sparcade.workload.store import Workload, WorkloadShape
+from sparcade.workload.tables import PASS, QUERY, ROW
+
+
+class _Tables:
+    """Growing tables of a workload."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.rows: list[dict[str, Any]] = []
+        self.queries: list[tuple[Any, ...]] = []
+        self.passes: list[tuple[int, ...]] = []
+        self.key_ids: list[int] = []
+        self.value_ids: list[int] = []
+
+    def select(self, n: int, k: int, bits: int) -> tuple[list[int], int, int]:
+        """Indices kept of n random scores, and where the pass list begins and how long it is."""
+        top = self.rng.choice([3, 2**bits - 1])
+        selection = select(np.array([self.rng.randint(0, top) for _ in range(n)], np.int64), k, bits)
+        start = len(self.passes)
+        self.passes += [tuple(one) for one in selection.passes.tolist()]
+        return selection.kept.tolist(), start, len(self.passes) - start
+
+    def cascade(self, what: str, alive: list[int]) -> list[int]:
+        """Put a selection of `alive` on the last row; the survivors."""
+        k = self.rng.randint(1, len(alive))
+        kept, start, count = self.select(len(alive), k, 32)
+        names = (f"{what}_n", f"{what}_k", f"{what}_pass_start", f"{what}_passes")
+        self.rows[-1].update(zip(names, (len(alive), k, start, count), strict=True))
+        return [alive[i] for i in kept]
+
+    def row(self, head: dict[str, Any], keys: list[int], tokens: list[int], view: str) -> None:
+        rng, needed = self.rng, set[int]()
+        prune, refetch = rng.choice([0, 0.5, 1]), rng.choice([0, 0.3, 1])
+        row = dict.fromkeys(ROW.names or (), 0) | head | {"keys": len(keys), "queries": len(tokens)}
+        row |= {"key_start": len(self.key_ids), "query_start": len(self.queries), "value_start": len(self.value_ids)}
+        for token in tokens:
+            visible = {"full": len(keys), "causal": sum(key <= token for key in keys)}.get(view)
+            visible = visible or rng.randint(1, len(keys))
+            k = rng.randint(1, visible) if rng.random() < prune else visible
+            kept, start, count = self.select(visible, k, 12)
+            needed.update(keys[i] for i in kept)
+            lsb = bool(head["lsb_bits"]) and rng.random() < refetch
+            self.queries.append((token, visible, k, lsb, start, count))
+        row["values"] = len(needed)
+        self.key_ids += keys
+        self.value_ids += sorted(needed)
+        self.rows.append(row)
+
+
+def random_workload(rng: random.Random) -> Workload:
+    """A small valid workload."""
+    heads, layers, D = rng.randint(1, 4), rng.randint(1, 3), rng.choice([1, 8, 16, 64, 96])
+    kv_heads = rng.choice([n for n in range(1, heads + 1) if heads % n == 0])
+    tables, longest = _Tables(rng), 1
+    for sequence in range(rng.randint(1, 2)):
+        decodes, context = rng.randint(0, 2), rng.randint(1, 38)
+        for step in range(0 if not decodes or rng.random() < 0.6 else 1, decodes + 1):
+            here = context + step
+            longest, alive, living = max(longest, here), list(range(here)), list(range(heads))
+            view = rng.choice(["causal", "full", "ragged"]) if step == 0 else "full"
+            for layer in range(layers):
+                tokens = sorted(rng.sample(alive, min(len(alive), rng.randint(1, 6)))) if step == 0 else [here - 1]
+                fmt: dict[str, Any] = {}
+                for i, head in enumerate(living):
+                    kv_head = head // (heads // kv_heads)
+                    if not i or kv_head != fmt["kv_head"]:
+                        lsb = rng.choice([0, 4])
+                        fmt = {"kv_head": kv_head, "lsb_bits": lsb, "value_bits": rng.choice([4, 6, 8, 10, 12, 32])}
+                        fmt |= {"msb_bits": rng.choice([4, 6, 8] if lsb else [4, 6, 8, 10, 12, 32])}
+                        fmt |= {"query_bits": rng.choice([12, 32])}
+                    place = {"sequence": sequence, "step": step, "layer": layer, "head": head, "context": here}
+                    tables.row(fmt | place | {"accumulate": rng.random() < 0.5}, alive, tokens, view)
+                if rng.random() < 0.5:
+                    alive = tables.cascade("token", alive)
+                if rng.random() < 0.4:
+                    living = tables.cascade("head", living)
+    shape = WorkloadShape(
+        name="random", layers=layers, heads=heads, kv_heads=kv_heads, head_dim=D, policy="random", policy_settings={},
+        max_context=longest + rng.randint(0, 3), trace_hash="", ids="synthetic",
+    )  # fmt: skip
+    return Workload(
+        shape=shape,
+        rows=np.array([tuple(row[name] for name in ROW.names or ()) for row in tables.rows], ROW),
+        queries=np.array(tables.queries, QUERY),
+        passes=np.array(tables.passes, PASS),
+        key_ids=np.array(tables.key_ids, np.uint32),
+        value_ids=np.array(tables.value_ids, np.uint32),
+    )
+
+
+def random_arch(rng: random.Random, workload: Workload | None = None) -> Arch:
+    """An arch of small numbers that does not deadlock: on `workload` where given, else on any `random_workload`.
+
+    With a workload the buffers are drawn from the smallest that do, and arches that would take long are not drawn.
+    """
+    while True:
+        arch = _draw(rng)
+        shape = workload.shape if workload else WorkloadShape(
+            name="", layers=3, heads=4, kv_heads=1, head_dim=96, max_context=44, policy="", policy_settings={},
+            trace_hash="", ids="",
+        )  # fmt: skip
+        geometry = Geometry(shape, arch)
+        key_lines, value_lines, members, beats, work = geometry.lines(44), 4 * geometry.lines(44), 4, 44, 0
+        if workload:
+            rows = plan(workload, arch, geometry)
+            blocks = [row.block for row in rows]
+            key_lines = max(geometry.lines(len(block.keys)) for block in blocks)
+            value_lines = max(sum(geometry.lines(len(row.new)) for row in block.rows) for block in blocks)
+            members = max(sum(bool(row.new) for row in block.rows) for block in blocks)
+            jobs = [job for row in rows for job in row.jobs]
+            beats = max(job.beats for job in jobs)
+            work = sum(job.beats * geometry.dwell * (1 + job.query["refetch"]) for job in jobs)
+            vectors = sum(len(row.new) + len(row.block.keys) for row in rows)
+            reads = ceil_div(shape.head_dim, geometry.T) * vectors
+            work += reads // min(arch.fetch_ports, arch.dram.channels)
+            work += (
+                reads
+                * (arch.dram.latency + arch.fetch_latency)
+                // min(arch.data_fifo * arch.fetch_ports, arch.dram.channels * arch.dram.outstanding)
+            )
+        if work > 20000:
+            continue
+        return replace(
+            arch,
+            live_allocations=members + rng.choice([0, 0, 1, 4]),
+            key_sram=Sram(lines=max(1, key_lines) + rng.choice([0, 1, key_lines, 4 * key_lines])),
+            value_sram=Sram(lines=max(1, value_lines) + rng.choice([0, 0, 0, 1, 4 * value_lines])),
+            softmax=Softmax(latency=rng.randint(1, 90), fifo_beats=beats + rng.choice([0, 1, 5, 100])),
+        )
+
+
+def _draw(rng: random.Random) -> Arch:
+    channels, ports = rng.choice([1, 2, 4, 8, 16]), rng.choice([1, 2, 4, 8, 32])
+    flags: dict[str, Any] = {
+        name: rng.random() < 0.6 for name in ("gqa_share", "layers_overlap", "fetch_queries", "write_outputs")
+    }
+    tops = {"qk_latency": 14, "decision_latency": 6, "pv_latency": 6, "decision_queries": 4, "probability_queries": 4}
+    small: dict[str, Any] = {name: rng.randint(1, top) for name, top in tops.items()}
+    return Arch(
+        name="random",
+        source="random",
+        multipliers=rng.choice([1, 3, 8, 20, 32, 64, 96, 128, 200, 512]),
+        max_scores_per_cycle=rng.choice([1, 2, 8, 16]),
+        fetch_ports=ports,
+        address_fifo=ceil_div(channels, ports) * rng.choice([1, 2, 8]),
+        data_fifo=rng.choice([1, 2, 8, 64]),
+        fetch_latency=rng.randint(1, 14),
+        converter_lines=rng.randint(1, 3),
+        k_phases=rng.randint(1, 3),
+        **small,
+        **flags,
+        layout=rng.choice(["padded", "packed"]),
+        topk=TopKParams(
+            lanes=rng.choice([1, 4, 16]),
+            input_width=rng.choice([1, 4, 8]),
+            engine=rng.choice(["overlapped", "released-serial"]),
+        ),
+        dram=Dram(
+            channels=channels,
+            transaction_bytes=rng.choice([4, 8, 32, 64]),
+            latency=rng.randint(1, 40),
+            outstanding=rng.choice([1, 2, 8, 64]),
+        ),
+    )

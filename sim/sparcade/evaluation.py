@@ -122,7 +122,8 @@ class Evaluation:
 
     def layers(self, run: RunResult) -> list[dict[str, Any]]:
         """Counters and energy of each layer in each phase; the energies add up to the run's."""
-        table: list[dict[str, Any]] = run.frame("phase", "layer").to_dict("records")
+        records = run.frame("phase", "layer").to_dict("records")
+        table: list[dict[str, Any]] = [{str(name): value for name, value in record.items()} for record in records]
         for layer in table:
             energy = energy_joules(layer, arch=run.arch, profile=self.profile)
             layer |= {f"energy_{part}_joules": joules for part, joules in energy.items()}

@@ -1,4 +1,4 @@
-"""The counters of a run, declared once: name, unit, description. Kernel columns, CSV header and docs follow this list."""
+"""The counters of a run, declared once: name, unit, description; kernel columns and CSV header follow this list."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ COUNTERS: dict[Count, Counter] = {
     Count.FETCH_KEY_SRAM: _counter("fetch_key_sram", "cycles", "fetcher stalled: key SRAM full"),
     Count.FETCH_VALUE_SRAM: _counter("fetch_value_sram", "cycles", "fetcher stalled: value SRAM full"),
     Count.FETCH_ADDRESS_FIFO: _counter(
-        "fetch_address_fifo", "cycles", "fetcher stalled: address FIFO of a channel full"
+        "fetch_address_fifo", "cycles", "fetcher stalled: a channel's address FIFO full"
     ),
     Count.FETCH_DATA_FIFO: _counter("fetch_data_fifo", "cycles", "fetcher stalled: data FIFOs full"),
     Count.QK_BUSY: _counter("qk_busy", "cycles", "Q x K multiplied"),

@@ -1,4 +1,4 @@
-"""The QKV fetcher, one cycle at a time: memory and data return (steps 1, 2), then issue (step 8 of docs/pipeline.md)."""
+"""The QKV fetcher, one cycle at a time: steps 1, 2 (memory, return) and 8 (issue) of docs/pipeline.md."""
 
 from __future__ import annotations
 

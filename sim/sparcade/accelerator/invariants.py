@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sparcade.accelerator.plan import Plan
-from sparcade.accelerator.result import KINDS, MODULES, RunResult, bits_needed, bytes_moved
+from sparcade.accelerator.result import KINDS, RunResult, bits_needed, bytes_moved
 from sparcade.errors import InvariantError
 
 #: What is checked, for the report.
@@ -55,9 +55,7 @@ def check(run: RunResult, plan: Plan, reads_returned: int) -> None:
     )
     for law, holds_here in zip(INVARIANTS, holds, strict=True):
         if not holds_here:
-            raise InvariantError(
-                f"invariant violated: {law} ({work.shape.name} on {run.arch.name}, {len(MODULES)} modules)"
-            )
+            raise InvariantError(f"invariant violated: {law} ({work.shape.name} on {run.arch.name})")
 
 
 def _cascades(run: RunResult) -> bool:

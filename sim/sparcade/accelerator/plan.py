@@ -17,6 +17,7 @@ from sparcade.workload import Workload
 
 Ints = npt.NDArray[np.int64]
 Table = Any  # a record array: numba and NumPy both read its fields as attributes
+Record = Any  # one element of a record array
 #: DRAM regions begin on a multiple of this: one row index over all channels, pseudo-channels and bank groups.
 REGION_ALIGNMENT = 128 * 1024
 _OUTPUT_BITS = 12
@@ -106,7 +107,7 @@ JOB_PLAN = np.dtype(
 class Plan(NamedTuple):
     """Everything the kernel reads."""
 
-    geometry: np.record  #: GEOMETRY
+    geometry: Record  #: GEOMETRY
     rows: Table  #: [rows] ROW_PLAN
     jobs: Table  #: [queries] JOB_PLAN
     key_ids: npt.NDArray[np.uint32]
@@ -190,12 +191,11 @@ def _records(dtype: np.dtype[Any], **columns: Any) -> Table:
     return table
 
 
-def _record(dtype: np.dtype[Any], **values: int) -> np.record:
-    record: np.record = _records(dtype, **{name: [value] for name, value in values.items()})[0]
-    return record
+def _record(dtype: np.dtype[Any], **values: int) -> Record:
+    return _records(dtype, **{name: [value] for name, value in values.items()})[0]
 
 
-def lines_of(vectors: Any, geometry: np.record) -> Any:
+def lines_of(vectors: Any, geometry: Record) -> Any:
     """Buffer lines that hold a number of vectors."""
     return -(-vectors // geometry.per_line) * geometry.dwell
 
@@ -205,7 +205,7 @@ def vector_transactions(bits: int, head_dim: int, transaction_bytes: int) -> int
     return -(-head_dim * bits // (8 * transaction_bytes))
 
 
-def _geometry(workload: Workload, arch: Arch, bases: dict[str, Any]) -> np.record:
+def _geometry(workload: Workload, arch: Arch, bases: dict[str, Any]) -> Record:
     dim, multipliers = workload.shape.head_dim, arch.multipliers
     per_line = max(1, multipliers // dim)
     dwell = -(-dim // multipliers)
@@ -243,7 +243,7 @@ def _blocks(table: npt.NDArray[Any], share: bool) -> tuple[Ints, npt.NDArray[np.
     """Block number of each row, and whether it opens or closes its block."""
     first = np.ones(len(table), np.bool_)
     if share:
-        names = ("sequence", "step", "layer", "kv_head")
+        names = ["sequence", "step", "layer", "kv_head"]
         first[1:] = np.any([table[name][1:] != table[name][:-1] for name in names], axis=0)
     last = np.append(first[1:], True)
     return np.cumsum(first) - 1, first, last
@@ -252,7 +252,7 @@ def _blocks(table: npt.NDArray[Any], share: bool) -> tuple[Ints, npt.NDArray[np.
 def _new_values(workload: Workload, block: Ints) -> tuple[Ints, Ints, npt.NDArray[np.uint32]]:
     """Values each row adds to what earlier rows of its block fetched."""
     owner = np.repeat(np.arange(len(block)), workload.rows["values"])
-    order = np.lexsort([owner, workload.value_ids, block[owner]])
+    order = np.lexsort((owner, workload.value_ids, block[owner]))
     ids, blocks = workload.value_ids[order], block[owner][order]
     fresh = np.ones(len(order), np.bool_)
     fresh[1:] = (ids[1:] != ids[:-1]) | (blocks[1:] != blocks[:-1])
@@ -298,7 +298,7 @@ def _most_fetching_rows(rows: Table) -> int:
     return int(np.bincount(rows.block, rows.new > 0).max())
 
 
-def _check_capacity(workload: Workload, arch: Arch, geometry: np.record, rows: Table, jobs: Table) -> None:
+def _check_capacity(workload: Workload, arch: Arch, geometry: Record, rows: Table, jobs: Table) -> None:
     block_values = np.bincount(rows.block, lines_of(rows.new, geometry)).astype(np.int64)
     longest = int(jobs.visible.max())
     limits = [
@@ -307,13 +307,13 @@ def _check_capacity(workload: Workload, arch: Arch, geometry: np.record, rows: T
             "topk.capacity",
             int((jobs.visible * (jobs.topk_passes > 0)).max()),
             arch.topk.capacity,
-            "candidates of local V",
+            "local V candidates",
         ),
         (
             "topk.capacity",
             int(workload.rows["token_n"].max()),
             arch.topk.capacity,
-            "candidates of cascade token pruning",
+            "cascade token candidates",
         ),
         ("key_sram.lines", int(lines_of(rows.keys, geometry).max()), arch.key_sram.lines, "lines of one head's keys"),
         ("live_allocations", _most_fetching_rows(rows), arch.live_allocations, "heads fetching values of one KV head"),
@@ -325,6 +325,6 @@ def _check_capacity(workload: Workload, arch: Arch, geometry: np.record, rows: T
                 f"the workload does not fit {name}",
                 where=f"workload {workload.shape.name!r} on arch {arch.name!r}",
                 expected=f"at most {have} {what}",
-                got=f"{need} (longest context {workload.shape.max_context} tokens, head size {workload.shape.head_dim})",
+                got=f"{need} (context up to {workload.shape.max_context} tokens, head size {workload.shape.head_dim})",
                 remedy=f"--set {name}={need}, a shorter context, or a policy that prunes more",
             )

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparcade.accelerator.counters import Count
-from sparcade.accelerator.plan import Plan, Table
+from sparcade.accelerator.plan import Plan, Record, Table
 from sparcade.dram.ideal import IdealMemory
 
 Ints = npt.NDArray[np.int64]
@@ -117,7 +117,7 @@ RETURN_ENTRY = np.dtype([("plane", "i8"), ("row", "i8"), ("complete", "i8"), ("d
 class State(NamedTuple):
     """All mutable state of a run; few arrays, because every call passes all of them."""
 
-    reg: np.record  #: scalars, see `_REGISTERS`
+    reg: Record  #: scalars, see `_REGISTERS`
     memory: IdealMemory
     counts: Ints  #: [rows, counters]
     rows: Table  #: [rows] ROW_STATE

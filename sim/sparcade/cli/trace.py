@@ -55,7 +55,7 @@ def show_list(_: argparse.Namespace) -> None:
     """Print the names of the bundled traces."""
     from sparcade.bundled import bundled_names
 
-    print("\n".join(bundled_names()))  # noqa: T201
+    print("\n".join(bundled_names()))
 
 
 def make_synthetic(options: argparse.Namespace) -> None:
@@ -74,7 +74,7 @@ def make_synthetic(options: argparse.Namespace) -> None:
         decode_steps=options.decode_steps,
         mask=options.mask,
     )
-    print(f"{options.out}: {trace.stored_bytes():,} bytes, content hash {trace.content_hash[:16]}")  # noqa: T201
+    print(f"{options.out}: {trace.stored_bytes():,} bytes, content hash {trace.content_hash[:16]}")
 
 
 def show_survivors(options: argparse.Namespace) -> None:
@@ -92,4 +92,4 @@ def show_survivors(options: argparse.Namespace) -> None:
     if options.out:
         write_text(options.out, text)
     else:
-        print(text, end="")  # noqa: T201
+        print(text, end="")

@@ -41,4 +41,4 @@ def make_workload(options: argparse.Namespace) -> None:
     workload.save(options.out)
     print(
         f"{options.out}: {len(workload.rows):,} rows, {len(workload.queries):,} queries, {workload.content_hash[:16]}"
-    )  # noqa: T201
+    )

@@ -66,7 +66,7 @@ def send(memory: IdealMemory, channel: int, tag: int) -> None:
 
 @kernel
 def tick(memory: IdealMemory, channel: int, t: int) -> int:
-    """One cycle of one channel: complete the oldest due transaction, accept a queued one; returns its tag or `NOTHING`."""
+    """One cycle of one channel: complete the oldest due transaction (its tag, or `NOTHING`), accept a queued one."""
     tag = NOTHING
     outstanding = memory.flight.shape[1]
     head = memory.flight_head[channel]

@@ -42,7 +42,7 @@ def row_probabilities(
 
     Parameters
     ----------
-    query : [D], keys : [D, n], scores : scratch [n] of the accumulator type, probabilities : [n], written up to `visible`.
+    query : [D], keys : [D, n], scores : scratch [n] of the accumulator type, probabilities : [n], written.
     factor : Q scale x K scale x scaling, turns a score into the exponent.
     """
     for j in range(visible):
@@ -67,7 +67,7 @@ def row_probabilities(
 @kernel
 def probability_word(p: float) -> int:
     """A probability as a 12-bit word: floor(4096 p + 1/2), at most 4095."""
-    return min(4095, int(math.floor(4096.0 * p + 0.5)))
+    return min(4095, int(4096.0 * p + 0.5))
 
 
 @kernel

@@ -35,7 +35,7 @@ class KeyFormat:
             raise ConfigError(
                 "the datapath has no such key format",
                 where="bits",
-                expected="one plane of 4, 6, 8, 10, 12 or 32 (float) bits, or an MSB plane of 4, 6 or 8 plus 4 LSB bits",
+                expected="one plane of 4, 6, 8, 10, 12 or 32 (float) bits, or an MSB plane of 4, 6 or 8 + 4 LSB bits",
                 got=f"{self.msb_bits} + {self.lsb_bits} bits",
                 remedy="use 8 + 4, or 12 bits in one plane",
             )

@@ -228,14 +228,14 @@ class _Replay:
         probabilities = np.empty(floats.shape, np.int64)
         refetched = np.empty(len(queries), np.bool_)
         factor = words.query_scale[row.head] * words.key_scale[kv_head] * self.model.scaling
-        scratch = np.empty(len(row.key_ids), np.float64 if form.is_float else np.int64)
+        scratch: npt.NDArray[Any] = np.empty(len(row.key_ids), np.float64 if form.is_float else np.int64)
         threshold = form.threshold_word if form.lsb_bits else 0
         attend_head(query, msb, keys, sees, factor, threshold, scratch, floats, probabilities, refetched)
         table = np.zeros(len(queries), QUERY)
         table["token"], table["visible"], table["values"], table["refetch"] = queries, sees, sees, refetched
         kept = self._keep_values(row, queries, sees, probabilities, table, where)
         weights = floats if form.is_float else probabilities
-        out = np.empty((len(queries), self.model.head_dim), np.float64 if form.is_float else np.int64)
+        out: npt.NDArray[Any] = np.empty((len(queries), self.model.head_dim), scratch.dtype)
         weigh_values(weights, vectors, sees, _UNREAD if kept is None else kept, kept is None, out)
         scale = words.value_scale[kv_head]
         magnitude = float(absolute_sum(out)) * (ONE if form.is_float else scale)

@@ -64,4 +64,5 @@ def query_cycles(params: TopKParams, sizes: Ints, pass_sizes: Ints, offsets: Int
 
 def _segment_sums(values: npt.NDArray[np.int64], offsets: Ints) -> Ints:
     total = np.concatenate([np.zeros(1, np.int64), np.cumsum(values, dtype=np.int64)])
-    return total[offsets[1:]] - total[offsets[:-1]]
+    sums: Ints = total[offsets[1:]] - total[offsets[:-1]]
+    return sums

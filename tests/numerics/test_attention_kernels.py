@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparcade.numerics.attention import absolute_sum, attend_head, exp_negative, probability_word, weigh_values
+from sparcade.numerics.attention import attend_heads, exp_negative, probability_word, weigh_heads
 
 
 @given(st.floats(-600, 0))
@@ -38,26 +38,25 @@ def test_integer_attention_equals_int64_numpy(seed: int, queries: int, keys: int
     v = rng.integers(-2047, 2048, (keys, dim), dtype=np.int32)
     visible = rng.integers(1, keys + 1, queries)
     factor = 1e-6
-    floats, words = np.empty((queries, keys)), np.empty((queries, keys), np.int64)
-    refetched = np.empty(queries, np.bool_)
+    floats, words = np.empty((1, queries, keys)), np.empty((1, queries, keys), np.int64)
+    refetched = np.empty((1, queries), np.bool_)
     msb = ((k >> 4) << 4).astype(np.int32)
-    attend_head(q, msb, k, visible, factor, 2000, np.empty(keys, np.int64), floats, words, refetched)
+    scratch, head, factors = np.empty(keys, np.int64), np.zeros(1, np.int64), np.array([factor])
+    attend_heads(q[None], msb[None], k[None], head, visible, factors, 2000, scratch, floats, words, refetched)
     for i in range(queries):
-        final = k if refetched[i] else msb
+        final = k if refetched[0, i] else msb
         scores = q[i].astype(np.int64) @ final[:, : visible[i]].astype(np.int64)
         weights = np.exp((scores - scores.max()) * factor)
-        want = weights / weights.sum()
-        np.testing.assert_allclose(floats[i, : visible[i]], want, rtol=1e-5)
-        assert not words[i, visible[i] :].any()
+        np.testing.assert_allclose(floats[0, i, : visible[i]], weights / weights.sum(), rtol=1e-5)
+        assert not words[0, i, visible[i] :].any()
         first = q[i].astype(np.int64) @ msb[:, : visible[i]].astype(np.int64)
-        first_peak = (np.exp((first - first.max()) * factor) / np.exp((first - first.max()) * factor).sum()).max()
-        if abs(first_peak * 4096 - 2000) > 1:
-            assert refetched[i] == (first_peak * 4096 < 2000)
-    kept = rng.random((queries, keys)) < 0.5
-    out = np.empty((queries, dim), np.int64)
-    weigh_values(words, v, visible, kept, False, out)
+        weights = np.exp((first - first.max()) * factor)
+        peak = (weights / weights.sum()).max() * 4096
+        if abs(peak - 2000) > 1:
+            assert refetched[0, i] == (peak < 2000)
+    kept = rng.random((1, queries, keys)) < 0.5
+    out, magnitudes = np.empty((1, queries, dim), np.int64), np.empty(1, np.int64)
+    weigh_heads(words, v[None], head, visible, kept, out, magnitudes)
     inside = np.arange(keys) < visible[:, None]
-    np.testing.assert_array_equal(out, (words * kept * inside) @ v.astype(np.int64))
-    weigh_values(words, v, visible, kept, True, out)
-    np.testing.assert_array_equal(out, (words * inside) @ v.astype(np.int64))
-    assert absolute_sum(out) == np.abs(out).sum()
+    np.testing.assert_array_equal(out[0], (words * kept * inside)[0] @ v.astype(np.int64))
+    assert magnitudes[0] == np.abs(out).sum()

@@ -58,8 +58,7 @@ def can_send(memory: IdealMemory, channel: int) -> bool:
 @kernel
 def send(memory: IdealMemory, channel: int, tag: int) -> None:
     """Queue a transaction; its tag comes back from `tick`."""
-    capacity = memory.queue.shape[1]
-    memory.queue[channel, (memory.queue_head[channel] + memory.queued[channel]) % capacity] = tag
+    memory.queue[channel, _wrap(memory.queue_head[channel] + memory.queued[channel], memory.queue.shape[1])] = tag
     memory.queued[channel] += 1
     memory.pending[0] += 1
 
@@ -72,15 +71,21 @@ def tick(memory: IdealMemory, channel: int, t: int) -> int:
     head = memory.flight_head[channel]
     if memory.flying[channel] > 0 and memory.flight_done[channel, head] <= t:
         tag = memory.flight[channel, head]
-        memory.flight_head[channel] = (head + 1) % outstanding
+        memory.flight_head[channel] = _wrap(head + 1, outstanding)
         memory.flying[channel] -= 1
         memory.pending[0] -= 1
     if memory.queued[channel] > 0 and memory.flying[channel] < outstanding:
         first = memory.queue_head[channel]
-        slot = (memory.flight_head[channel] + memory.flying[channel]) % outstanding
+        slot = _wrap(memory.flight_head[channel] + memory.flying[channel], outstanding)
         memory.flight[channel, slot] = memory.queue[channel, first]
         memory.flight_done[channel, slot] = t + memory.latency
         memory.flying[channel] += 1
-        memory.queue_head[channel] = (first + 1) % memory.queue.shape[1]
+        memory.queue_head[channel] = _wrap(first + 1, memory.queue.shape[1])
         memory.queued[channel] -= 1
     return tag
+
+
+@kernel
+def _wrap(index: int, size: int) -> int:
+    """`index % size` for an index below 2 * size: a division costs more than the rest of a cycle."""
+    return index - size if index >= size else index

@@ -71,66 +71,68 @@ def probability_word(p: float) -> int:
 
 
 @kernel
-def attend_head(
+def attend_heads(
     queries: npt.NDArray[Any],
     msb_keys: npt.NDArray[Any],
     full_keys: npt.NDArray[Any],
+    kv_heads: npt.NDArray[np.int64],
     visible: npt.NDArray[np.int64],
-    factor: float,
+    factors: npt.NDArray[np.float64],
     threshold: int,
     scores: npt.NDArray[Any],
     floats: npt.NDArray[np.float64],
     words: npt.NDArray[np.int64],
     refetched: npt.NDArray[np.bool_],
 ) -> None:
-    """Probabilities of all queries of one head, each recomputed once with the full keys where its row is flat.
+    """Probabilities of all queries of some heads, each recomputed once with the full keys where its row is flat.
 
     Parameters
     ----------
-    queries : [nq, D], msb_keys and full_keys : [D, n] (the same array without an LSB plane), visible : [nq].
+    queries : [h, nq, D], kv_heads : [h] KV head of each, factors : [h], visible : [nq].
+    msb_keys and full_keys : [Hkv, D, n] (the same array without an LSB plane).
     threshold : 12-bit word; a row whose largest probability is strictly below it is refetched (0: never).
-    floats, words : written [nq, n], zero beyond `visible`; refetched : written [nq].
+    floats, words : written [h, nq, n], zero beyond `visible`; refetched : written [h, nq].
     """
-    for i in range(queries.shape[0]):
-        peak = row_probabilities(queries[i], msb_keys, visible[i], factor, scores, floats[i])
-        refetched[i] = peak < threshold
-        if refetched[i]:
-            row_probabilities(queries[i], full_keys, visible[i], factor, scores, floats[i])
-        for j in range(visible[i]):
-            words[i, j] = probability_word(floats[i, j])
-        for j in range(visible[i], words.shape[1]):
-            words[i, j] = 0
-            floats[i, j] = 0.0
+    for h in range(queries.shape[0]):
+        full, msb = full_keys[kv_heads[h]], msb_keys[kv_heads[h]]
+        for i in range(queries.shape[1]):
+            peak = row_probabilities(queries[h, i], msb, visible[i], factors[h], scores, floats[h, i])
+            refetched[h, i] = peak < threshold
+            if refetched[h, i]:
+                row_probabilities(queries[h, i], full, visible[i], factors[h], scores, floats[h, i])
+            for j in range(visible[i]):
+                words[h, i, j] = probability_word(floats[h, i, j])
+            for j in range(visible[i], words.shape[2]):
+                words[h, i, j] = 0
+                floats[h, i, j] = 0.0
 
 
 @kernel
-def weigh_values(
+def weigh_heads(
     weights: npt.NDArray[Any],
     values: npt.NDArray[Any],
+    kv_heads: npt.NDArray[np.int64],
     visible: npt.NDArray[np.int64],
     kept: npt.NDArray[np.bool_],
-    keep_all: bool,
     out: npt.NDArray[Any],
+    magnitudes: npt.NDArray[Any],
 ) -> None:
-    """prob x V of all queries of one head: weights [nq, n], values [n, D], out [nq, D] written.
+    """prob x V of all queries of some heads, and the sum of |out| of each head, row by row in order.
 
-    kept : [nq, n], which values each query weighs; not read when `keep_all`.
+    Parameters
+    ----------
+    weights : [h, nq, n], values : [Hkv, n, D], kept : [h, nq, n], which values each query weighs.
+    out : [h, nq, D] and magnitudes : [h], written.
     """
-    for i in range(weights.shape[0]):
-        for d in range(values.shape[1]):
-            out[i, d] = 0
-        for j in range(visible[i]):
-            if keep_all or kept[i, j]:
-                weight = weights[i, j]
-                for d in range(values.shape[1]):
-                    out[i, d] += weight * values[j, d]
-
-
-@kernel
-def absolute_sum(values: npt.NDArray[Any]) -> Any:
-    """Sum of |x| over a matrix, row by row in order."""
-    total = 0 * values[0, 0]
-    for i in range(values.shape[0]):
-        for d in range(values.shape[1]):
-            total += abs(values[i, d])
-    return total
+    for h in range(weights.shape[0]):
+        vectors = values[kv_heads[h]]
+        magnitudes[h] = 0
+        for i in range(weights.shape[1]):
+            for d in range(vectors.shape[1]):
+                out[h, i, d] = 0
+            for j in range(visible[i]):
+                if kept[h, i, j]:
+                    for d in range(vectors.shape[1]):
+                        out[h, i, d] += weights[h, i, j] * vectors[j, d]
+            for d in range(vectors.shape[1]):
+                magnitudes[h] += abs(out[h, i, d])

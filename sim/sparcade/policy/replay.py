@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sparcade.config import tables
-from sparcade.numerics.attention import absolute_sum, attend_head, weigh_values
+from sparcade.numerics.attention import attend_heads, weigh_heads
 from sparcade.numerics.fixed_point import ONE, KeyFormat
-from sparcade.policy.answers import Answer, ask, check_bits, check_choice, policy_error
+from sparcade.policy.answers import ask, check_bits, check_choice, policy_error
 from sparcade.policy.protocol import (
     IMPORTANCE_BITS,
     LOCAL_BITS,
@@ -32,6 +32,9 @@ from sparcade.workload.store import WorkloadShape
 from sparcade.workload.tables import QUERY
 
 Floats = npt.NDArray[np.float64]
+
+#: Probabilities computed at once: bounds the memory of a long prompt.
+_BATCH_ELEMENTS = 1 << 20
 
 
 def apply(trace: AttentionTrace, policy: Policy, progress: Callable[[float], None] | None = None) -> PolicyResult:
@@ -177,125 +180,138 @@ class _Replay:
         return answer.ids
 
     def _run_layer(self, key: LayerKey, tokens: Ids, heads: Ids, tensors: SequenceTensors, count: int) -> _Tally:
-        index, step, layer = key
-        group = self.model.group
+        step = key[1]
         tally = _Tally(np.zeros(count, np.int64), np.zeros(count, np.int64), np.zeros(self.model.heads, np.int64))
         queries = tokens if step == 0 else tokens[-1:]
-        visible = np.arange(1, len(tokens) + 1) if self.model.mask == "causal" and step == 0 else None
-        sees = np.full(len(queries), len(tokens), np.int64) if visible is None else visible.astype(np.int64)
+        causal = self.model.mask == "causal" and step == 0
+        sees = np.arange(1, len(tokens) + 1) if causal else np.full(len(queries), len(tokens), np.int64)
         seen = len(queries) - np.cumsum(np.bincount(sees, minlength=len(tokens) + 1))[: len(tokens)]
-        values = np.empty((len(heads), len(queries), self.model.head_dim))
-        forms: dict[int, KeyFormat] = {}
-        for position, head in enumerate(heads.tolist()):
-            row = Row(step, layer, head, tokens)
-            where = f"{_at(key)}, head {head}"
-            form = check_bits(ask(self.policy.bits, row, method="bits", where=where), where=where)
-            shared = forms.setdefault(head // group, form)
-            if shared != form:
-                what, expected = (
-                    "the heads of one KV head have different bits",
-                    f"{shared} as for the group's first head",
-                )
-                raise policy_error(what, "bits", where, expected, str(form))
-            words = tensors.words(layer, form)
-            head_run = self._run_head(row, words, form, queries, sees, where)
-            values[position] = head_run.out
-            tally.probability[tokens] += head_run.column_sums
-            tally.seen[tokens] += seen
-            tally.head_output[head] = head_run.magnitude
-            self.builder.add_row(
-                key_ids=tokens,
-                value_ids=tokens if head_run.kept is None else tokens[head_run.kept.any(axis=0)],
-                queries=head_run.queries,
-                sequence=index,
-                step=step,
-                layer=layer,
-                kv_head=head // group,
-                head=head,
-                context=self.trace.manifest.sequences[index].prompt_tokens + step,
-                query_bits=form.query_bits,
-                msb_bits=form.msb_bits,
-                lsb_bits=form.lsb_bits,
-                value_bits=form.value_bits,
-            )
-        self.outputs[key] = LayerOutput(heads=heads, tokens=queries, values=values)
+        outputs = np.empty((len(heads), len(queries), self.model.head_dim))
+        forms = self._forms(key, tokens, heads.tolist())
+        for start, end in _batches(forms, len(queries) * len(tokens)):
+            batch = _HeadBatch(key, heads[start:end], tokens, queries, sees, forms[start])
+            outputs[start:end] = self._run_heads(batch, tensors.words(key[2], forms[start]), tally)
+        tally.seen[tokens] += seen * len(heads)
+        self.outputs[key] = LayerOutput(heads=heads, tokens=queries, values=outputs)
         return tally
 
-    def _run_head(self, row: Row, words: LayerWords, form: KeyFormat, queries: Ids, sees: Ids, where: str) -> _HeadRun:
-        kv_head = row.head // self.model.group
-        keys, msb, vectors, query = _gather(words, kv_head, row, queries)
-        floats = np.empty((len(queries), len(row.key_ids)))
+    def _forms(self, key: LayerKey, tokens: Ids, heads: list[int]) -> list[KeyFormat]:
+        """Ask for the bits of every head; query heads of one KV head must agree."""
+        forms: list[KeyFormat] = []
+        shared: dict[int, KeyFormat] = {}
+        for head in heads:
+            where = f"{_at(key)}, head {head}"
+            row = Row(key[1], key[2], head, tokens)
+            form = check_bits(ask(self.policy.bits, row, method="bits", where=where), where=where)
+            first = shared.setdefault(head // self.model.group, form)
+            if first != form:
+                what, expected = "the heads of one KV head differ in bits", f"{first} as for the group's first head"
+                raise policy_error(what, "bits", where, expected, str(form))
+            forms.append(form)
+        return forms
+
+    def _run_heads(self, batch: _HeadBatch, words: LayerWords, tally: _Tally) -> Floats:
+        """Attention of some heads of one key format; rows go to the workload, sums to the tally."""
+        form, heads, ids = batch.form, batch.heads, batch.key_ids
+        kv_heads = heads // self.model.group
+        picked: Any = slice(0, len(ids)) if ids[-1] == len(ids) - 1 else ids
+        keys, values = (np.ascontiguousarray(part) for part in (words.key[:, :, picked], words.value[:, picked]))
+        msb = keys if words.key_msb is words.key else np.ascontiguousarray(words.key_msb[:, :, picked])
+        query = np.ascontiguousarray(words.query[heads[:, None], batch.queries])
+        floats = np.empty((len(heads), len(batch.queries), len(ids)))
         probabilities = np.empty(floats.shape, np.int64)
-        refetched = np.empty(len(queries), np.bool_)
-        factor = words.query_scale[row.head] * words.key_scale[kv_head] * self.model.scaling
-        scratch: npt.NDArray[Any] = np.empty(len(row.key_ids), np.float64 if form.is_float else np.int64)
+        refetched = np.empty(floats.shape[:2], np.bool_)
+        number = np.float64 if form.is_float else np.int64
+        factors = words.query_scale[heads] * words.key_scale[kv_heads] * self.model.scaling
         threshold = form.threshold_word if form.lsb_bits else 0
-        attend_head(query, msb, keys, sees, factor, threshold, scratch, floats, probabilities, refetched)
-        table = np.zeros(len(queries), QUERY)
-        table["token"], table["visible"], table["values"], table["refetch"] = queries, sees, sees, refetched
-        kept = self._keep_values(row, queries, sees, probabilities, table, where)
-        weights = floats if form.is_float else probabilities
-        out: npt.NDArray[Any] = np.empty((len(queries), self.model.head_dim), scratch.dtype)
-        weigh_values(weights, vectors, sees, _UNREAD if kept is None else kept, kept is None, out)
-        scale = words.value_scale[kv_head]
-        magnitude = float(absolute_sum(out)) * (ONE if form.is_float else scale)
-        return _HeadRun(
-            out=out if form.is_float else out * scale / ONE,
-            column_sums=probabilities.sum(axis=0),
-            magnitude=int(np.floor(magnitude + 0.5)),
-            kept=kept,
-            queries=table,
+        scratch: npt.NDArray[Any] = np.empty(len(ids), number)
+        attend_heads(
+            query, msb, keys, kv_heads, batch.sees, factors, threshold, scratch, floats, probabilities, refetched
+        )
+        kept = np.ones(floats.shape, np.bool_)
+        for index, head in enumerate(heads.tolist()):
+            table = np.zeros(len(batch.queries), QUERY)
+            table["token"], table["visible"], table["values"] = batch.queries, batch.sees, batch.sees
+            table["refetch"] = refetched[index]
+            all_kept = self._keep_values(batch, head, probabilities[index], kept[index], table)
+            self._add_row(batch, head, ids if all_kept else ids[kept[index].any(axis=0)], table)
+        weights: npt.NDArray[Any] = floats if form.is_float else probabilities
+        out: npt.NDArray[Any] = np.empty(query.shape, number)
+        magnitudes: npt.NDArray[Any] = np.empty(len(heads), number)
+        weigh_heads(weights, values, kv_heads, batch.sees, kept, out, magnitudes)
+        scales = words.value_scale[kv_heads]
+        tally.probability[ids] += probabilities.sum(axis=(0, 1))
+        tally.head_output[heads] = np.floor(magnitudes * (ONE if form.is_float else scales) + 0.5).astype(np.int64)
+        return out if form.is_float else out * scales[:, None, None] / ONE
+
+    def _add_row(self, batch: _HeadBatch, head: int, value_ids: Ids, queries: npt.NDArray[Any]) -> None:
+        index, step, layer = batch.key
+        self.builder.add_row(
+            key_ids=batch.key_ids,
+            value_ids=value_ids,
+            queries=queries,
+            sequence=index,
+            step=step,
+            layer=layer,
+            kv_head=head // self.model.group,
+            head=head,
+            context=self.trace.manifest.sequences[index].prompt_tokens + step,
+            query_bits=batch.form.query_bits,
+            msb_bits=batch.form.msb_bits,
+            lsb_bits=batch.form.lsb_bits,
+            value_bits=batch.form.value_bits,
         )
 
     def _keep_values(
-        self, row: Row, queries: Ids, sees: Ids, probabilities: Ids, table: npt.NDArray[Any], where: str
-    ) -> npt.NDArray[np.bool_] | None:
-        """Ask per query; returns which values it weighs [nq, n], or None when every query keeps all it sees."""
-        kept: npt.NDArray[np.bool_] | None = None
-        for index, (token, count) in enumerate(zip(queries.tolist(), sees.tolist(), strict=True)):
-            key_ids = row.key_ids[:count]
-            asked = Row(row.step, row.layer, row.head, key_ids, token, probabilities[index, :count])
+        self, batch: _HeadBatch, head: int, words: Ids, kept: npt.NDArray[np.bool_], table: npt.NDArray[Any]
+    ) -> bool:
+        """Ask per query; clears what it drops in `kept` [nq, n]. True when every query keeps all it sees."""
+        all_kept = True
+        where = f"{_at(batch.key)}, head {head}"
+        _, step, layer = batch.key
+        for index, (token, count) in enumerate(zip(batch.queries.tolist(), batch.sees.tolist(), strict=True)):
+            key_ids = batch.key_ids[:count]
+            asked = Row(step, layer, head, key_ids, token, words[index, :count])
             choice = ask(self.policy.keep_values, asked, method="keep_values", where=where)
             if choice is key_ids:
                 continue
-            answer: Answer = check_choice(
-                choice, key_ids, LOCAL_BITS, method="keep_values", where=f"{where}, query {token}"
-            )
+            answer = check_choice(choice, key_ids, LOCAL_BITS, method="keep_values", where=f"{where}, query {token}")
             self.uncharged += answer.uncharged
             if answer.ids is key_ids:
                 continue
-            if kept is None:
-                kept = np.arange(len(row.key_ids)) < sees[:, None]
-            kept[index, :count] = False
+            all_kept = False
+            kept[index] = False
             kept[index, np.searchsorted(key_ids, answer.ids)] = True
-            table[index]["values"] = len(answer.ids)
+            record = table[index]
+            record["values"] = len(answer.ids)
             if answer.n:
-                table[index]["pass_start"] = self.builder.add_passes(answer.passes)
-                table[index]["passes"] = len(answer.passes)
-        return kept
+                record["pass_start"] = self.builder.add_passes(answer.passes)
+                record["passes"] = len(answer.passes)
+        if not all_kept:
+            kept &= np.arange(kept.shape[1]) < batch.sees[:, None]
+        return all_kept
 
 
 @dataclass(frozen=True, slots=True)
-class _HeadRun:
-    out: Floats
-    column_sums: Ids
-    magnitude: int
-    kept: npt.NDArray[np.bool_] | None
-    queries: npt.NDArray[Any]
+class _HeadBatch:
+    """Heads of one layer of one step that share a key format."""
+
+    key: LayerKey
+    heads: Ids  #: [h] query heads
+    key_ids: Ids  #: [n]
+    queries: Ids  #: [nq] token ids
+    sees: Ids  #: [nq] keys visible to each
+    form: KeyFormat
 
 
-#: Argument of `weigh_values` when every value is kept.
-_UNREAD = np.empty((0, 0), np.bool_)
-
-
-def _gather(words: LayerWords, kv_head: int, row: Row, queries: Ids) -> tuple[npt.NDArray[Any], ...]:
-    """Keys [D, n], their MSB plane, values [n, D] and queries [nq, D] of one head, contiguous."""
-    ids = row.key_ids
-    picked: Any = slice(0, len(ids)) if ids[-1] == len(ids) - 1 else ids
-    keys = np.ascontiguousarray(words.key[kv_head][:, picked])
-    msb = keys if words.key_msb is words.key else np.ascontiguousarray(words.key_msb[kv_head][:, picked])
-    values = np.ascontiguousarray(words.value[kv_head][picked])
-    return keys, msb, values, np.ascontiguousarray(words.query[row.head][queries])
+def _batches(forms: list[KeyFormat], elements: int) -> Iterator[tuple[int, int]]:
+    """Runs of heads of equal format, each with at most `_BATCH_ELEMENTS` probabilities."""
+    most = max(1, _BATCH_ELEMENTS // elements)
+    start = 0
+    for end in range(1, len(forms) + 1):
+        if end == len(forms) or forms[end] != forms[start] or end - start == most:
+            yield start, end
+            start = end
 
 
 def _common(ids: Ids, others: Ids) -> int:

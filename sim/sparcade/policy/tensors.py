@@ -22,9 +22,9 @@ class LayerWords:
     key: Array  #: [Hkv, D, T], full words
     key_msb: Array  #: [Hkv, D, T], left-aligned MSB plane; the same array as `key` without an LSB plane
     value: Array  #: [Hkv, T, D]
-    query_scale: list[float]  #: [H]
-    key_scale: list[float]  #: [Hkv]
-    value_scale: list[float]  #: [Hkv]
+    query_scale: Array  #: [H]
+    key_scale: Array  #: [Hkv]
+    value_scale: Array  #: [Hkv]
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class SequenceTensors:
     prompt_tokens: int
     saturated: dict[str, int] = field(default_factory=lambda: {"q": 0, "k": 0, "v": 0})
     _words: dict[tuple[int, int, int], LayerWords] = field(default_factory=dict)
-    _tensors: dict[tuple[int, str, int], tuple[Array, list[float]]] = field(default_factory=dict)
+    _tensors: dict[tuple[int, str, int], tuple[Array, Array]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, trace: AttentionTrace, sequence: int) -> SequenceTensors:
@@ -62,15 +62,15 @@ class SequenceTensors:
             )
         return self._words[key]
 
-    def _quantized(self, layer: int, name: str, bits: int, is_float: bool) -> tuple[Array, list[float]]:
+    def _quantized(self, layer: int, name: str, bits: int, is_float: bool) -> tuple[Array, Array]:
         key = (layer, name, bits)
         if key not in self._tensors:
             tensor = getattr(self.layers[layer], name)
             if is_float:
-                self._tensors[key] = tensor.astype(np.float64), [1.0] * len(tensor)
+                self._tensors[key] = tensor.astype(np.float64), np.ones(len(tensor))
             else:
                 scales = [scale_of(head[: self.prompt_tokens], bits) for head in tensor]
                 pairs = [quantize(head, scale, bits) for head, scale in zip(tensor, scales, strict=True)]
                 self.saturated[name] += sum(count for _, count in pairs)
-                self._tensors[key] = np.stack([words for words, _ in pairs]), scales
+                self._tensors[key] = np.stack([words for words, _ in pairs]), np.array(scales)
         return self._tensors[key]

@@ -8,7 +8,8 @@ import pandas as pd
 
 from sparcade._files import canonical_json, new_folder
 from sparcade.evaluation import Evaluation
-from sparcade.report.figures import draw_layers, draw_survival
+from sparcade.report.layer_figure import draw_layers
+from sparcade.report.survival_figure import draw_survival
 from sparcade.trace import AttentionTrace
 
 RESULT = "result.json"

@@ -1,0 +1,547 @@
+"""Bad input gets one clear error (what, where, expected, got, remedy), exit code 2, and nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import sparcade
+from sparcade._files import file_hash
+from sparcade.cli import main
+
+Refused = Callable[..., None]
+Json = dict[str, Any]
+
+#: A policy of one's own that keeps everything; tests replace one method.
+METHODS = {
+    "begin_sequence": "(self, shape): pass",
+    "keep_tokens": "(self, state): return state.candidates",
+    "keep_heads": "(self, state): return state.candidates",
+    "keep_values": "(self, row): return row.key_ids",
+    "bits": "(self, row): return 12, 0, 0.0",
+}
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small decoder trace and its workload file."""
+    folder = tmp_path_factory.mktemp("original")
+    shape = {"layers": 2, "heads": 2, "kv_heads": 1, "head_dim": 8, "prompt_tokens": 10, "decode_steps": 3}
+    trace = sparcade.synthesize(folder / "trace", seed=1, **shape)
+    sparcade.apply(trace, sparcade.load_policy("spatten")).workload.save(folder / "work.npz")
+    return folder
+
+
+@pytest.fixture
+def place(original: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(original, tmp_path / "place"))
+
+
+@pytest.fixture
+def refused(place: Path, capsys: pytest.CaptureFixture[str]) -> Refused:
+    """Run a command and hold that it is refused, with these words, leaving every file as it was."""
+
+    def check(arguments: list[str], *words: str) -> None:
+        before = contents(place)
+        assert main(arguments) == 2
+        printed, error = capsys.readouterr()
+        assert printed == ""
+        labels = [line.split(":")[0].strip() for line in error.splitlines()]
+        assert labels == ["error", "where", "expected", "got", "remedy"], error
+        assert all(line.partition(":")[2].strip() for line in error.splitlines()), error
+        assert [word for word in words if word not in error] == [], error
+        assert contents(place) == before
+
+    return check
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """At most 4 GiB more than the process holds, so that an absurd allocation fails at once."""
+    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (held + (4 << 30), limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """Every file and folder below, hidden ones too; not Python's own cache of a user's file."""
+    found = (path for path in folder.rglob("*") if "__pycache__" not in path.parts)
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in found}
+
+
+def run(place: Path, *options: str, target: str = "trace") -> list[str]:
+    return ["run", str(place / target), *options, "--out", str(place / "out")]
+
+
+def edit(trace: Path, change: Callable[[Json], object]) -> None:
+    """Change the manifest."""
+    path = trace / "manifest.json"
+    table = json.loads(path.read_text())
+    change(table)
+    path.write_text(json.dumps(table))
+
+
+def sign(trace: Path) -> None:
+    """Bring sizes and SHA-256 up to date."""
+    files = {
+        path.name: {"bytes": path.stat().st_size, "sha256": file_hash(path)} for path in trace.glob("*.safetensors")
+    }
+    edit(trace, lambda table: table.update(files=files))
+
+
+def retensor(trace: Path, layer: int, name: str, change: Callable[[Any], Any]) -> None:
+    """Change one tensor of one layer and sign the file again; None removes it."""
+    path = trace / f"layer_{layer:03d}.safetensors"
+    arrays = load_file(str(path))
+    changed = change(arrays.pop(f"sequence_000.{name}").copy())
+    if changed is not None:
+        arrays[f"sequence_000.{name}"] = np.ascontiguousarray(changed)
+    save_file(arrays, str(path))
+    sign(trace)
+
+
+def poison(value: float, *place: int) -> Callable[[Any], Any]:
+    """Write one value into a tensor."""
+
+    def change(tensor: Any) -> Any:
+        tensor[place] = value
+        return tensor
+
+    return change
+
+
+def cut(path: Path, share: float) -> None:
+    """Truncate a file."""
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+
+def flip(path: Path) -> None:
+    """Change the last byte of a file."""
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+def policy_file(place: Path, text: str | None = None, **methods: str) -> str:
+    """A user's policy file; returns FILE.py:Mine."""
+    path = place / "mine.py"
+    lines = [f"    def {name}{body}" for name, body in (METHODS | methods).items()]
+    path.write_text(text or "\n".join(["import numpy as np", "from sparcade import TopK", "class Mine:", *lines, ""]))
+    return f"{path}:Mine"
+
+
+LAYER = "layer_001.safetensors"
+FILES = {
+    "truncated": (lambda t: cut(t / LAYER, 0.5), (LAYER, "truncated", "bytes")),
+    "empty": (lambda t: cut(t / LAYER, 0), (LAYER, "0 bytes")),
+    "wrong SHA-256": (lambda t: flip(t / LAYER), (LAYER, "SHA-256")),
+    "layers swapped": (lambda t: (t / LAYER).replace(t / "layer_000.safetensors"), ("layer_000", "SHA-256")),
+    "missing": (lambda t: (t / LAYER).unlink(), (LAYER, "missing")),
+    "foreign, signed": (lambda t: [(t / LAYER).write_text("pickle"), sign(t)], (LAYER, "layer 1", "safetensors")),
+    "no manifest": (lambda t: (t / "manifest.json").unlink(), ("manifest.json", "not a trace")),
+    "manifest truncated": (lambda t: cut(t / "manifest.json", 0.5), ("manifest.json", "JSON")),
+    "manifest empty": (lambda t: cut(t / "manifest.json", 0), ("manifest.json", "JSON")),
+    "manifest not UTF-8": (lambda t: (t / "manifest.json").write_bytes(b"\xff\xfe{}"), ("manifest.json", "UTF-8")),
+    "manifest is a list": (lambda t: (t / "manifest.json").write_text("[]"), ("manifest.json", "object")),
+    "manifest too deep": (lambda t: (t / "manifest.json").write_text("[" * 99999), ("manifest.json",)),
+    "manifest is a folder": (
+        lambda t: [(t / "manifest.json").unlink(), (t / "manifest.json").mkdir()],
+        ("manifest.json",),
+    ),
+    "NaN in Q": (lambda t: retensor(t, 1, "q", poison(np.nan, 1, 4, 2)), (LAYER, "layer 1", "'q'", "head 1, row 4")),
+    "infinity in V": (lambda t: retensor(t, 0, "v", poison(-np.inf, 0, 9, 7)), ("layer 0", "'v'", "head 0, row 9")),
+    "NaN in an output": (lambda t: retensor(t, 1, "out", poison(np.nan, 0, 0, 0)), ("layer 1", "'out'")),
+    "head size differs": (lambda t: retensor(t, 1, "k", lambda k: k[..., :4]), ("layer 1", "'k'", "(1, 13, 4)")),
+    "tokens differ": (lambda t: retensor(t, 1, "q", lambda q: q[:, :12]), ("layer 1", "'q'", "(2, 12, 8)")),
+    "heads differ": (lambda t: retensor(t, 1, "v", lambda v: v[[0, 0]]), ("layer 1", "'v'", "(2, 13, 8)")),
+    "float64": (lambda t: retensor(t, 1, "v", lambda v: v.astype("f8")), ("layer 1", "'v'", "float32", "F64")),
+    "a tensor is missing": (lambda t: retensor(t, 1, "v", lambda v: None), ("layer 1", "'v'", "missing")),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("command", ["run", "info", "survivors", "make"])
+def test_damaged_trace(place: Path, refused: Refused, name: str, command: str) -> None:
+    damage, words = FILES[name]
+    damage(place / "trace")
+    trace, out = str(place / "trace"), str(place / "out")
+    options = {
+        "run": ["run", trace, "--out", out],
+        "info": ["trace", "info", trace],
+        "survivors": ["trace", "survivors", trace, "--out", out],
+        "make": ["workload", "make", trace, "--out", f"{out}.npz"],
+    }
+    refused(options[command], *words)
+
+
+MANIFEST = {
+    "foreign schema": (lambda m: m.update(schema="onnx"), ("schema", "onnx")),
+    "newer schema": (lambda m: m.update(schema_version=2), ("schema version", "2")),
+    "no sequences": (lambda m: m.update(sequences=[]), ("no sequences",)),
+    "zero tokens": (lambda m: m["sequences"][0].update(tokens=[]), ("sequences[0].tokens", "zero tokens")),
+    "fewer tokens": (lambda m: m["sequences"][0]["tokens"].pop(), ("token_ids", "12 entries", "13")),
+    "a token is a number": (lambda m: m["sequences"][0]["tokens"].append(5), ("sequences[0].tokens", "strings")),
+    "a token is half a surrogate pair": (lambda m: m["sequences"][0]["tokens"].__setitem__(3, "\ud83d"), ("tokens",)),
+    "prompt too long": (lambda m: m["sequences"][0].update(prompt_tokens=99), ("prompt_tokens", "99")),
+    "no prompt": (lambda m: m["sequences"][0].update(prompt_tokens=0), ("prompt_tokens",)),
+    "a row too early": (lambda m: m["sequences"][0]["row_steps"].__setitem__(12, 1), ("row_steps",)),
+    "sliding window": (lambda m: m["sequences"][0]["key_positions"].__setitem__(0, 4), ("key_positions",)),
+    "negative token id": (lambda m: m["sequences"][0]["token_ids"].__setitem__(0, -1), ("token_ids",)),
+    "output row too far": (lambda m: m["sequences"][0]["output_rows"].append(13), ("output_rows", "0..12")),
+    "text is a number": (lambda m: m["sequences"][0].update(text=5), ("sequences[0].text", "5")),
+    "encoder that decodes": (lambda m: m["model"].update(mask="full"), ("encoder", "prompt_tokens")),
+    "unknown mask": (lambda m: m["model"].update(mask="sliding"), ("model.mask", "sliding")),
+    "zero scaling": (lambda m: m["model"].update(scaling=0), ("model.scaling",)),
+    "negative scaling": (lambda m: m["model"].update(scaling=-0.5), ("model.scaling", "-0.5")),
+    "scaling is NaN": (lambda m: m["model"].update(scaling=float("nan")), ("model.scaling", "nan")),
+    "scaling is text": (lambda m: m["model"].update(scaling="0.5"), ("model.scaling", "'0.5'")),
+    "scaling beyond float": (lambda m: m["model"].update(scaling=10**400), ("model.scaling",)),
+    "scaling overflows": (lambda m: m["model"].update(scaling=1.7e308), ("model.scaling",)),
+    "heads not divisible": (lambda m: m["model"].update(heads=3, kv_heads=2), ("kv_heads", "divisor")),
+    "zero layers": (lambda m: m["model"].update(layers=0), ("model.layers",)),
+    "layers is true": (lambda m: m["model"].update(layers=True), ("model.layers", "True")),
+    "layers beyond any model": (lambda m: m["model"].update(layers=10**9), ("model.layers",)),
+    "a layer too many": (lambda m: m["model"].update(layers=3), ("files", "layer_002")),
+    "a layer too few": (lambda m: m["model"].update(layers=1), ("files", "layer_001")),
+    "negative head size": (lambda m: m["model"].update(head_dim=-8), ("model.head_dim", "-8")),
+    "other head size": (lambda m: m["model"].update(head_dim=16), ("layer 0", "'q'", "(2, 13, 16)")),
+    "no model": (lambda m: m.pop("model"), ("model",)),
+    "no name": (lambda m: m["model"].pop("name"), ("model.name",)),
+    "dtype int8": (lambda m: m.update(dtype="int8"), ("dtype", "int8")),
+    "other dtype": (lambda m: m.update(dtype="float16"), ("layer 0", "float16", "float32")),
+    "files is a list": (lambda m: m.update(files=[]), ("files",)),
+    "a file outside": (lambda m: m["files"].update({"../x": {}}), ("files", "../x")),
+    "no SHA-256": (lambda m: m["files"][LAYER].pop("sha256"), (LAYER, "SHA-256")),
+    "NaN in a note of one's own": (lambda m: m.update(note=float("nan")), ("manifest.json",)),
+    "stored error is infinite": (lambda m: m.update(stored_error=float("inf")), ("stored_error", "inf")),
+}
+
+
+@pytest.mark.parametrize("name", MANIFEST)
+def test_inconsistent_manifest(place: Path, refused: Refused, name: str) -> None:
+    change, words = MANIFEST[name]
+    edit(place / "trace", change)
+    refused(run(place), "manifest.json" if "layer 0" not in words and name != "no SHA-256" else "", *words)
+
+
+SETTINGS = {
+    "dram.chanels=8": ("dram.chanels", "did you mean 'dram.channels'?"),
+    "channels=8": ("did you mean 'dram.channels'?",),
+    "multiplers=64": ("did you mean 'multipliers'?",),
+    "xyzzy=1": ("xyzzy", "one of"),
+    "dram.channels": ("KEY=VALUE",),
+    "=8": ("KEY=VALUE",),
+    "dram.channels.count=8": ("dram.channels", "no parts"),
+    "dram=8": ("dram", "table"),
+    "dram.channels=6": ("channels", "power of two", "6"),
+    "dram.channels=0": ("channels", "power of two"),
+    "dram.channels=-8": ("channels", "power of two", "-8"),
+    "dram.channels=8.0": ("channels", "int", "8.0"),
+    "dram.channels=eight": ("channels", "int", "'eight'"),
+    "dram.channels=": ("channels", "int"),
+    "dram.channels=8\nmultipliers=64": ("channels",),
+    "dram.transaction_bytes=48": ("transaction_bytes", "power of two"),
+    "dram.transaction_bytes=1267650600228229401496703205376": ("transaction_bytes",),
+    "dram.channels=1267650600228229401496703205376": ("channels",),
+    "dram.kind=hbm9": ("kind", "'ideal'", "hbm9"),
+    "dram.energy_pj_per_bit=-1": ("energy_pj_per_bit", "-1"),
+    "dram.energy_pj_per_bit=nan": ("energy_pj_per_bit", "nan"),
+    f"dram.energy_pj_per_bit=1{'0' * 400}": ("energy_pj_per_bit",),
+    f"dram.energy_pj_per_bit=1{'0' * 5000}": ("energy_pj_per_bit",),
+    f"dram.source={'[' * 9999}": ("dram.source",),
+    "clock_ghz=0": ("clock_ghz", "above 0"),
+    "clock_ghz=-1": ("clock_ghz", "-1"),
+    "clock_ghz=inf": ("clock_ghz", "inf"),
+    "multipliers=-512": ("multipliers", "-512"),
+    "multipliers=99999999999999999999": ("multipliers", "99999999999999999999"),
+    "address_fifo=1073741824": ("address_fifo",),
+    "data_fifo=1073741824": ("data_fifo",),
+    "fetch_latency=1073741824": ("fetch_latency",),
+    "topk.lanes=0": ("lanes", "0"),
+    "topk.lanes=99999999999999999999": ("lanes",),
+    "topk.capacity=99999999999999999999": ("capacity",),
+    "topk.engine=fast": ("engine", "'overlapped'", "fast"),
+    "key_sram.lines=-1": ("lines", "-1"),
+    "gqa_share=1": ("gqa_share", "bool"),
+    "layout=dense": ("layout", "'padded'"),
+    "policy.tokens.ned=0.5": ("tokens.ned", "did you mean 'tokens.end'?"),
+    "policy.token.end=0.5": ("did you mean 'tokens'?",),
+    "policy.tokens.end=1.5": ("end", "[0, 1]", "3/2"),
+    "policy.tokens.start=-0.1": ("start", "[0, 1]", "-1/10"),
+    "policy.tokens.end=nan": ("end", "fraction", "nan"),
+    "policy.tokens.end=1/0": ("end", "fraction", "1/0"),
+    "policy.tokens.end=1e5000": ("end",),
+    "policy.tokens.end='1e5000'": ("end",),
+    "policy.tokens.end=true": ("end", "bool"),
+    "policy.tokens.front=-1": ("front", "-1"),
+    "policy.tokens.staircase=[1]": ("staircase", "2 fractions", "1 fractions"),
+    "policy.tokens.staircase=[1, 2]": ("staircase[1]", "[0, 1]"),
+    "policy.tokens.decay=1.1": ("decay", "11/10"),
+    "policy.tokens.protect_first=-1": ("protect_first", "-1"),
+    "policy.tokens.accumulate=mean": ("accumulate", "'sum'", "mean"),
+    "policy.heads.end=7": ("end", "[0, 1]", "7"),
+    "policy.local_v.keep=2": ("keep", "[0, 1]", "2"),
+    "policy.bits=11": ("bits", "11 + 0"),
+    "policy.bits=14": ("bits", "14 + 0"),
+    "policy.progressive.msb_bits=12": ("bits", "12 + 4"),
+    "policy.progressive.lsb_bits=3": ("bits", "8 + 3"),
+    "policy.progressive.threshold=2": ("threshold", "2"),
+    f"policy.progressive.threshold=1{'0' * 400}": ("threshold",),
+}
+
+
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda text: ascii(text[:50]))
+def test_bad_setting(place: Path, refused: Refused, setting: str) -> None:
+    refused(run(place, "--set", setting), *SETTINGS[setting])
+
+
+CAPACITIES = {
+    "softmax.fifo_beats": ["softmax.fifo_beats=1"],
+    "topk.capacity": ["topk.capacity=4"],
+    "key_sram.lines": ["multipliers=8", "key_sram.lines=4"],
+    "value_sram.lines": ["multipliers=8", "value_sram.lines=4"],
+    "live_allocations": ["live_allocations=1"],
+}
+
+
+@pytest.mark.parametrize("field", CAPACITIES)
+@pytest.mark.parametrize("target", ["trace", "work.npz"])
+def test_context_above_a_capacity(place: Path, refused: Refused, field: str, target: str) -> None:
+    settings = [word for setting in CAPACITIES[field] for word in ("--set", setting)]
+    refused(run(place, *settings, target=target), f"does not fit {field}", f"--set {field}=", target.split(".")[0][:4])
+
+
+ANSWERS = {
+    "keep_tokens raises": ({"keep_tokens": "(self, state): return 1 / 0"}, ("keep_tokens", "layer 0", "division")),
+    "begin_sequence raises": ({"begin_sequence": "(self, shape): raise KeyError('x')"}, ("begin_sequence", "KeyError")),
+    "bits raises": ({"bits": "(self, row): return row.width"}, ("bits()", "layer 0, head 0", "width", "line 8")),
+    "an error of two lines": ({"bits": r"(self, row): raise ValueError('a\nb')"}, ("bits()", "ValueError")),
+    "leaves Python": ({"keep_tokens": "(self, state): raise SystemExit(0)"}, ("keep_tokens", "SystemExit")),
+    "too few parameters": ({"keep_heads": "(self): return 0"}, ("keep_heads", "TypeError")),
+    "a pruned token": (
+        {"keep_tokens": "(self, state): return np.arange(state.context)[(state.layer % 2 == 0) * 3:]"},
+        ("keep_tokens", "layer 1", "pruned before", "id 0"),
+    ),
+    "no newest token": ({"keep_tokens": "(self, state): return state.candidates[:-1]"}, ("newest", "keep_tokens")),
+    "no tokens": ({"keep_tokens": "(self, state): return state.candidates[:0]"}, ("keep_tokens", "nothing would")),
+    "no heads": ({"keep_heads": "(self, state): return []"}, ("keep_heads",)),
+    "None": ({"keep_tokens": "(self, state): return None"}, ("keep_tokens", "None", "TopK")),
+    "forgotten return": ({"keep_values": "(self, row): row.key_ids"}, ("keep_values", "layer 0, head 0", "None")),
+    "a mask": ({"keep_tokens": "(self, state): return state.candidates >= 0"}, ("keep_tokens", "integer ids", "True")),
+    "a matrix": ({"keep_tokens": "(self, state): return np.stack([state.candidates] * 2)"}, ("keep_tokens",)),
+    "an id twice": ({"keep_values": "(self, row): return row.key_ids[[0, 0]]"}, ("keep_values", "id 0 twice")),
+    "an unknown head": ({"keep_heads": "(self, state): return [0, 7]"}, ("keep_heads", "id 7")),
+    "float scores": (
+        {"keep_values": "(self, row): return TopK(row.probabilities / 4096, 2)"},
+        ("keep_values", "head 0, query 0", "integers", "float64"),
+    ),
+    "scores of another length": (
+        {"keep_values": "(self, row): return TopK(np.zeros(99, int), 2)"},
+        ("keep_values", "(99,)"),
+    ),
+    "ragged scores": ({"keep_values": "(self, row): return TopK([[1], [1, 2]], 2)"}, ("keep_values", "scores")),
+    "negative scores": ({"keep_values": "(self, row): return TopK(-1 - row.key_ids, 1)"}, ("keep_values", "-1")),
+    "scores too wide": ({"keep_values": "(self, row): return TopK(row.key_ids + 4096, 1)"}, ("2^12", "4096")),
+    "k is zero": ({"keep_values": "(self, row): return TopK(row.probabilities, 0)"}, ("keep_values", "TopK.k", "0")),
+    "k is a float": ({"keep_values": "(self, row): return TopK(row.probabilities, 2.5)"}, ("TopK.k", "2.5")),
+    "protected is no candidate": (
+        {"keep_values": "(self, row): return TopK(row.probabilities, 1, (99,))"},
+        ("keep_values", "protected", "99"),
+    ),
+    "protected is text": (
+        {"keep_values": "(self, row): return TopK(row.probabilities, 1, ('a',))"},
+        ("keep_values", "protected"),
+    ),
+    "protected is a float": (
+        {"keep_values": "(self, row): return TopK(row.probabilities, 1, (0.5,))"},
+        ("keep_values", "protected", "0.5"),
+    ),
+    "ranks before the first layer": (
+        {"keep_tokens": "(self, state): return TopK(state.probability[state.candidates], 2)"},
+        ("keep_tokens", "step 0, layer 0", "before the first layer"),
+    ),
+    "writes into the candidates": (
+        {"keep_tokens": "(self, state): state.candidates[0] = 99; return state.candidates"},
+        ("keep_tokens", "layer 0"),
+    ),
+    "writes into the probabilities": (
+        {"keep_values": "(self, row): row.probabilities[:] = 9; return row.key_ids"},
+        ("keep_values", "layer 0"),
+    ),
+    "unsupported bits": ({"bits": "(self, row): return 7, 0, 0.0"}, ("bits()", "layer 0, head 0", "7 + 0")),
+    "12 + 4 bits": ({"bits": "(self, row): return 12, 4, 0.1"}, ("bits()", "12 + 4")),
+    "bits is one number": ({"bits": "(self, row): return 12"}, ("bits()", "12", "threshold")),
+    "bits is text": ({"bits": "(self, row): return '8', '4', '0.1'"}, ("bits()", "'8'")),
+    "threshold is text": ({"bits": "(self, row): return 8, 4, '0.1'"}, ("bits()", "'0.1'")),
+    "threshold is NaN": ({"bits": "(self, row): return 8, 4, float('nan')"}, ("bits()", "nan")),
+    "infinite bits": ({"bits": "(self, row): return float('inf'), 0, 0.0"}, ("bits()", "inf")),
+    "bits differ in a group": ({"bits": "(self, row): return 8 + 4 * row.head, 0, 0.0"}, ("bits()", "head 1", "group")),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_policy_outside_the_protocol(place: Path, refused: Refused, name: str) -> None:
+    methods, words = ANSWERS[name]
+    refused(run(place, "--policy", policy_file(place, **methods)), *words)
+
+
+SOURCES = {
+    "syntax error": ("class Mine\n    pass\n", ("mine.py", "SyntaxError", "line 1")),
+    "class missing": ("class Yours: pass\n", ("mine.py:Mine", "Mine")),
+    "import missing": ("import no_such_module\nclass Mine: pass\n", ("mine.py", "no_such_module")),
+    "methods missing": ("class Mine: pass\n", ("mine.py", "begin_sequence")),
+    "constructor with arguments": ("class Mine:\n    def __init__(self, keep): pass\n", ("mine.py", "keep")),
+    "leaves Python": ("import sys\nsys.exit(0)\n", ("mine.py", "SystemExit")),
+    "not a class": ("Mine = 5\n", ("mine.py", "int")),
+    "not Python": ("\x00\x01", ("mine.py",)),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("option", ["--policy", "--compare"])
+def test_policy_file_that_is_no_policy(place: Path, refused: Refused, name: str, option: str) -> None:
+    text, words = SOURCES[name]
+    refused(run(place, option, policy_file(place, text)), *words)
+
+
+TOML = {
+    "syntax error": ("bits = = 12", ("mine.toml", "line 1")),
+    "not UTF-8": (b"source = '\xff'", ("mine.toml", "UTF-8")),
+    "no source": ("bits = 12", ("mine.toml", "source")),
+    "unknown key": ("source = ''\nbitts = 12", ("mine.toml", "did you mean 'bits'?")),
+    "unknown key in a table": ("source = ''\n[tokens]\nned = 1", ("tokens", "did you mean 'end'?")),
+    "ratio outside [0, 1]": ("source = ''\n[tokens]\nend = 1.5", ("tokens", "end", "[0, 1]", "3/2")),
+    "wrong type": ("source = ''\nbits = '12'", ("mine.toml", "bits", "int", "'12'")),
+    "table expected": ("source = ''\ntokens = 4", ("tokens", "a table", "4")),
+    "list of another type": ("source = ''\n[tokens]\nstaircase = [1, 'x']", ("staircase[1]", "'x'")),
+    "unsupported bits": ("source = ''\nbits = 11", ("bits", "11 + 0")),
+    "a number too long": (f"source = ''\nbits = 1{'0' * 5000}", ("mine.toml",)),
+    "nested too deep": (f"source = {'[' * 9999}", ("mine.toml",)),
+}
+
+
+@pytest.mark.parametrize("name", TOML)
+def test_bad_policy_toml(place: Path, refused: Refused, name: str) -> None:
+    text, words = TOML[name]
+    (place / "mine.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    refused(run(place, "--policy", str(place / "mine.toml")), *words)
+
+
+OPTIONS = {
+    "policy typo": (["--policy", "spaten"], ("--policy spaten", "did you mean 'spatten'?")),
+    "policy without a like": (["--policy", "xyzzy"], ("xyzzy", "dense")),
+    "no policy TOML": (["--policy", "gone.toml"], ("gone.toml", "no such file")),
+    "no policy file": (["--policy", "gone.py:Mine"], ("gone.py", "no such file")),
+    "policy class not named": (["--policy", __file__], ("FILE.py:ClassName", "no class name")),
+    "policy class with settings": (["--policy", f"{__file__}:X", "--set", "policy.bits=8"], ("policy.bits=8",)),
+    "comparison typo": (["--compare", "dens"], ("did you mean 'dense'?",)),
+    "arch typo": (["--arch", "spaten"], ("--arch spaten", "did you mean 'spatten'?")),
+    "no arch TOML": (["--arch", "gone.toml"], ("gone.toml", "no such file")),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_bad_option(place: Path, refused: Refused, name: str) -> None:
+    options, words = OPTIONS[name]
+    refused(run(place, *options), *words)
+
+
+@pytest.mark.parametrize("target", ["gone", "gone.npz", "trace/gone", "stories260", "."])
+def test_no_such_target(place: Path, refused: Refused, target: str) -> None:
+    name = target if target == "stories260" else str(place / target)
+    refused(["run", name, "--out", str(place / "out")], name, "stories260k" if target == "stories260" else "")
+
+
+WORKLOADS = {
+    "truncated": (lambda p: cut(p, 0.5), ("work.npz", "not a workload")),
+    "empty": (lambda p: cut(p, 0), ("work.npz", "not a workload")),
+    "text": (lambda p: p.write_text("rows"), ("work.npz", "not a workload")),
+    "foreign archive": (lambda p: np.savez(p, a=np.arange(3)), ("work.npz", "manifest.json")),
+}
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_bad_workload_file(place: Path, refused: Refused, name: str) -> None:
+    damage, words = WORKLOADS[name]
+    damage(place / "work.npz")
+    refused(run(place, target="work.npz"), *words)
+
+
+@pytest.mark.parametrize("options", [["--policy", "dense"], ["--compare", "dense"], ["--set", "policy.bits=8"]])
+def test_workload_with_a_policy(place: Path, refused: Refused, options: list[str]) -> None:
+    refused(run(place, *options, target="work.npz"), "work.npz", "--policy", "already holds its policy")
+
+
+def test_out_folder_with_foreign_files(place: Path, refused: Refused) -> None:
+    """A folder of the user's own is refused and untouched, even beside a result of ours."""
+    (place / "out").mkdir()
+    (place / "out" / "thesis.tex").write_text("years of work")
+    refused(run(place), "out", "thesis.tex", "another folder")
+    (place / "out" / "result.json").write_text("{}")
+    refused(run(place), "out", "thesis.tex")
+
+
+def test_out_is_or_lies_in_a_file(place: Path, refused: Refused) -> None:
+    (place / "out").write_text("a file of mine")
+    refused(run(place), "out")
+    refused(["run", str(place / "trace"), "--out", str(place / "out" / "deep")], str(place / "out"))
+    refused(["trace", "synth", str(place / "out"), "--seed", "1"], str(place / "out"))
+    refused(["trace", "survivors", str(place / "trace"), "--out", str(place / "out" / "deep")], str(place / "out"))
+    refused(["workload", "make", str(place / "trace"), "--out", str(place / "out" / "w.npz")], str(place / "out"))
+
+
+def test_out_is_a_folder_where_a_file_is_due(place: Path, refused: Refused) -> None:
+    (place / "out.npz").mkdir()
+    refused(["workload", "make", str(place / "trace"), "--out", str(place / "out.npz")], "out.npz")
+    refused(["trace", "survivors", str(place / "trace"), "--out", str(place / "out.npz")], "out.npz")
+    refused(["workload", "make", str(place / "trace"), "--out", str(place / "work.zip")], "work.zip", ".npz")
+
+
+def test_out_is_the_trace_itself(place: Path, refused: Refused) -> None:
+    refused(["run", str(place / "trace"), "--out", str(place / "trace")], "trace", "layer_000.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--layers", "0"], "layers"),
+        (["--heads", "-1"], "heads"),
+        (["--heads", "4", "--kv-heads", "3"], "kv_heads"),
+        (["--prompt-tokens", "0"], "prompt"),
+        (["--decode-steps", "-1"], "decode"),
+        (["--mask", "full", "--decode-steps", "2"], "decode"),
+        (["--seed", "-1"], "seed"),
+        (["--head-dim", "99999999999999"], "head_dim"),
+    ],
+)
+@pytest.mark.usefixtures("little_memory")
+def test_impossible_synthetic_trace(place: Path, refused: Refused, options: list[str], word: str) -> None:
+    refused(["trace", "synth", str(place / "new"), "--seed", "1", *options], word)
+
+
+@pytest.mark.parametrize("arguments", [["run", "minilm", "--polcy", "dense"], ["rnu"], [], ["trace", "synth", "x"]])
+def test_usage_errors_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["[/b]", "[bold]x", "$x_$", r"$\frac$", "100 $ or 5 $"])
+def test_odd_names_are_only_names(place: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """Markup of the terminal and mathematics of the pictures mean nothing in the name of a policy."""
+    (place / "odd.toml").write_text(f"source = ''\nname = '{name}'\n")
+    assert main(run(place, "--policy", str(place / "odd.toml"))) == 0
+    printed, error = capsys.readouterr()
+    assert name in printed
+    assert error == ""

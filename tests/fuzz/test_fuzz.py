@@ -1,0 +1,577 @@
+"""Random damage to traces, policies and workloads: a clear error or a right result; never a traceback or a wrong success."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import resource
+import shutil
+import tempfile
+import tomllib
+import zipfile
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+
+import sparcade
+from sparcade._files import file_hash
+from sparcade.cli import main
+from sparcade.errors import SparcadeError
+from sparcade.policy import PolicyConfig
+from sparcade.workload import Workload
+
+Json = dict[str, Any]
+EXAMPLES = 150
+#: How a mutation picks among what is there: a number, taken modulo.
+PICK = st.integers(0, 1 << 16)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small decoder trace and its workload file."""
+    folder = tmp_path_factory.mktemp("original")
+    shape = {"layers": 2, "heads": 2, "kv_heads": 1, "head_dim": 8, "prompt_tokens": 6, "decode_steps": 2}
+    trace = sparcade.synthesize(folder / "trace", seed=1, **shape)
+    sparcade.apply(trace, sparcade.load_policy("spatten")).workload.save(folder / "work.npz")
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_pictures_or_much_memory() -> Iterator[None]:
+    """Pictures take a second each and are tested elsewhere; an absurd allocation fails at once."""
+    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (held + (4 << 30), limits[1]))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("draw_layers", "draw_survival"):
+            patch.setattr(f"sparcade.report.folder.{name}", lambda *arguments: arguments[-1].touch())
+        yield
+    resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+@contextlib.contextmanager
+def copy_of(original: Path) -> Iterator[Path]:
+    """A copy of the originals that one example may damage."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(shutil.copytree(original, Path(folder) / "place"))
+
+
+def outcome(place: Path, target: str, *options: str) -> Json | None:
+    """Run, and return result.json; None after exactly one clear error that left every file as it was."""
+    before = contents(place)
+    out, error = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+        code = main(["run", str(place / target), *options, "--out", str(place / "out")])
+    if code == 0:
+        assert error.getvalue() == ""
+        return dict(json.loads((place / "out" / "result.json").read_text()))
+    labels = [line.split(":")[0].strip() for line in error.getvalue().splitlines()]
+    assert (code, labels) == (2, ["error", "where", "expected", "got", "remedy"]), error.getvalue()
+    assert out.getvalue() == ""
+    assert contents(place) == before
+    return None
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """Every file and folder below, hidden ones too."""
+    return {str(path): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+# --- bytes and JSON ---------------------------------------------------------------------------------------------------
+
+BYTES = st.tuples(st.sampled_from(("flip", "delete", "insert", "cut")), PICK, st.integers(1, 255))
+#: A value a field may turn into; "tweak" changes a number by a little, "drop" removes the field.
+VALUES = st.one_of(
+    st.sampled_from(["drop", "tweak", "rename", None, True, "", "x", "\ud800", [], {}, [[0]], {"a": 1}]),
+    st.sampled_from([0, 1, -1, 2, 13, 1 << 24, 1 << 31, 1 << 63, 10**30, 10**400]),
+    st.sampled_from([0.5, -0.0, 1e300, 1.7e308, 5e-324, float("nan"), float("inf")]),
+    st.text(max_size=5),
+)
+FIELDS = st.tuples(st.lists(PICK, min_size=1, max_size=4), VALUES)
+
+
+def change_bytes(path: Path, kind: str, pick: int, byte: int) -> None:
+    data = bytearray(path.read_bytes())
+    place = pick * max(1, len(data)) // (1 << 16) % max(1, len(data))
+    if kind == "flip" and data:
+        data[place] ^= byte
+    elif kind == "delete":
+        del data[place : place + byte % 9]
+    elif kind == "insert":
+        data[place:place] = bytes([byte]) * (byte % 9)
+    elif kind == "cut":
+        del data[place:]
+    path.write_bytes(bytes(data))
+
+
+def change_field(table: Any, picks: list[int], value: Any) -> None:
+    """Walk down by the picks as far as it goes, and change what stands there."""
+    for last in range(len(picks)):
+        keys = list(table) if isinstance(table, dict) else list(range(len(table)))
+        if not keys:
+            return
+        key = keys[picks[last] % len(keys)]
+        if last < len(picks) - 1 and isinstance(table[key], dict | list):
+            table = table[key]
+            continue
+        if value == "drop":
+            del table[key]
+        elif value == "rename" and isinstance(table, dict):
+            table[f"{key}s"] = table.pop(key)
+        elif value == "tweak" and isinstance(table[key], int | float):
+            table[key] += 1 if picks[0] % 2 else -1
+        else:
+            table[key] = value
+        return
+
+
+# --- (a) traces -------------------------------------------------------------------------------------------------------
+
+TENSORS = st.tuples(
+    PICK, st.sampled_from("qkv"), PICK, st.sampled_from([0.0, 7.0, -1e-30, 1e19, 1e30, 3e38, np.inf, np.nan])
+)
+TRACES = st.lists(
+    st.one_of(
+        st.tuples(st.just("bytes"), PICK, BYTES),
+        st.tuples(st.just("field"), FIELDS),
+        st.tuples(st.just("field"), FIELDS),
+        st.tuples(st.just("tensor"), TENSORS),
+        st.tuples(st.just("swap")),
+        st.tuples(st.just("sign")),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+def damage_trace(trace: Path, changes: list[tuple[Any, ...]]) -> None:
+    manifest = trace / "manifest.json"
+    for kind, *details in changes:
+        layers = sorted(trace.glob("*.safetensors"))
+        if kind == "bytes":
+            change_bytes([manifest, *layers][details[0] % 3], *details[1])
+            continue
+        try:
+            table = json.loads(manifest.read_text())
+        except ValueError:
+            continue
+        if kind == "field":
+            change_field(table, *details[0])
+        elif kind == "tensor":
+            with contextlib.suppress(Exception):  # the bytes may be damaged already
+                set_value(layers, *details[0])
+        elif kind == "swap":
+            first, second = (path.read_bytes() for path in layers)
+            layers[0].write_bytes(second)
+            layers[1].write_bytes(first)
+        if kind in ("tensor", "sign") and isinstance(table, dict):
+            sign = {path.name: {"bytes": path.stat().st_size, "sha256": file_hash(path)} for path in layers}
+            table["files"] = sign
+        with contextlib.suppress(UnicodeEncodeError):
+            manifest.write_text(json.dumps(table))
+
+
+def set_value(layers: list[Path], layer: int, name: str, place: int, value: float) -> None:
+    path = layers[layer % len(layers)]
+    arrays = load_file(str(path))
+    tensor = arrays[f"sequence_000.{name}"].copy()
+    tensor.reshape(-1)[place % tensor.size] = value
+    save_file(arrays | {f"sequence_000.{name}": tensor}, str(path))
+
+
+def meaning(trace: Path) -> Any:
+    """All of a trace that its counters may depend on: tensors, geometry, prompt length."""
+    table = json.loads((trace / "manifest.json").read_text())
+    model = {name: value for name, value in table["model"].items() if name != "name"}
+    prompts = [(len(sequence["tokens"]), sequence["prompt_tokens"]) for sequence in table["sequences"]]
+    return model, prompts, {path.name: path.read_bytes() for path in trace.glob("*.safetensors")}
+
+
+@settings(max_examples=EXAMPLES)
+@given(changes=TRACES)
+@example([("field", ([6, 0], 10**400)), ("sign",)])
+@example([("tensor", (0, "v", 0, 3e38))])
+@example([("tensor", (0, "v", 0, 1e19))])
+def test_traces(original: Path, changes: list[tuple[Any, ...]]) -> None:
+    """What is damaged is refused; what passes is signed, and costs the same unless something that matters changed."""
+    with copy_of(original) as place:
+        damage_trace(place / "trace", changes)
+        result = outcome(place, "trace")
+        if result is None:
+            return
+        table = json.loads((place / "trace" / "manifest.json").read_text())
+        for name, entry in table["files"].items():
+            assert entry["sha256"] == file_hash(place / "trace" / name)
+        if meaning(place / "trace") == meaning(original / "trace"):
+            expected = sparcade.simulate(Workload.load(original / "work.npz"), sparcade.load_arch("spatten"))
+            assert result["total"]["counters"] == expected.total()
+
+
+# --- (b) policy TOML --------------------------------------------------------------------------------------------------
+
+RATIO = st.sampled_from([0, 1, 0.5, "1/3", "2/4", 0.3, 1.0, "off", 1.5, -1, "x", "1/0", True, [1], 1e-300])
+COUNT = st.sampled_from([0, 1, 2, 99, -1, 1.5, "1", False, 10**18, 10**30, "off"])
+FLAG = st.sampled_from([True, False, 0, "true"])
+SCHEDULE = {
+    "start": RATIO,
+    "end": RATIO,
+    "front": COUNT,
+    "staircase": st.one_of(RATIO, st.lists(RATIO, max_size=3), st.just([1, "1/2"])),
+    "in_prefill": FLAG,
+}
+TABLES = {
+    "tokens": {
+        **SCHEDULE,
+        "accumulate": st.sampled_from(["sum", "per-visible-query", "mean", 1, []]),
+        "decay": RATIO,
+        "decode_only": FLAG,
+        "protect_first": COUNT,
+        "protect_last": COUNT,
+    },
+    "heads": {**SCHEDULE, "min_heads": COUNT},
+    "local_v": {"keep": RATIO, "in_prefill": FLAG},
+    "progressive": {
+        "msb_bits": st.sampled_from([4, 6, 8, 10, 12, 32, 7, 8.0, "8"]),
+        "lsb_bits": st.sampled_from([0, 4, 3, -4]),
+        "threshold": st.sampled_from([0, 0.1, 1, 2, -0.1, "0.1", 10**400]),
+        "in_prefill": FLAG,
+    },
+}
+POLICY_TABLES = st.fixed_dictionaries(
+    {"source": st.sampled_from(["fuzz", "fuzz", "fuzz", 5])},
+    optional={
+        "name": st.sampled_from(["mine", "a/b", "", "[/b]", "[i]", "ü"]),
+        "bits": st.sampled_from([4, 6, 8, 10, 12, 12, 32, 11, 0, -12, 12.0, 10**30]),
+        "bitts": st.just(12),
+        **{
+            name: st.one_of(*[st.fixed_dictionaries({}, optional=keys)] * 5, st.sampled_from(["off", 1, [], {"x": 1}]))
+            for name, keys in TABLES.items()
+        },
+    },
+)
+
+
+def toml(value: Any) -> str:
+    """An inline TOML value."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {toml(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def plain(value: Any, default: Any = None) -> Any:
+    """A value of the TOML as result.json says it: fractions as text, "off" and absent left out."""
+    if isinstance(value, dict):
+        pairs = {name: plain(item) for name, item in value.items() if item != "off"}
+        return pairs
+    return value
+
+
+def same(asked: Any, told: Any) -> bool:
+    """True when result.json says what the TOML said."""
+    if isinstance(asked, dict):
+        return isinstance(told, dict) and all(
+            (name not in told) if item == "off" else (name in told and same(item, told[name]))
+            for name, item in asked.items()
+        )
+    if isinstance(asked, list):
+        return len(asked) == len(told) and all(map(same, asked, told))
+    if isinstance(asked, bool) or isinstance(told, bool):
+        return asked is told
+    if isinstance(told, str) and told != asked:
+        return Fraction(told) == Fraction(str(asked))
+    return bool(asked == told)
+
+
+def check_policy(original: Path, text: bytes) -> None:
+    with copy_of(original) as place:
+        (place / "mine.toml").write_bytes(text)
+        result = outcome(place, "trace", "--policy", str(place / "mine.toml"))
+        if result is None:
+            return
+        asked, told = tomllib.loads(text.decode()), result["workload"]["policy_settings"]
+        assert same(asked, told), (asked, told)
+        techniques = {field.name for field in dataclasses.fields(PolicyConfig)} - {"name", "source", "bits"}
+        assert set(told) & techniques == {name for name in asked if name in techniques and asked[name] != "off"}
+
+
+@settings(max_examples=EXAMPLES)
+@given(table=POLICY_TABLES)
+def test_policy_tables(original: Path, table: Json) -> None:
+    """A policy of random values is refused, or result.json says exactly what the file said."""
+    check_policy(original, "\n".join(f"{name} = {toml(value)}" for name, value in table.items()).encode())
+
+
+PRESETS = sorted((Path(sparcade.__file__).parent / "policy" / "presets").glob("*.toml"))
+
+
+@settings(max_examples=EXAMPLES)
+@given(preset=st.sampled_from(PRESETS), changes=st.lists(BYTES, min_size=1, max_size=3))
+def test_policy_text(original: Path, preset: Path, changes: list[tuple[str, int, int]]) -> None:
+    """The same for a preset with random bytes changed."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(shutil.copy(preset, folder))
+        for change in changes:
+            change_bytes(path, *change)
+        text = path.read_bytes()
+    check_policy(original, text)
+
+
+# --- (c) user policies ------------------------------------------------------------------------------------------------
+
+
+class Hostile:
+    """An object that can't be looked at."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise RuntimeError("no array")
+
+
+def spoil(ids: Any) -> Any:
+    """Write into what the policy was only shown, and hand it back."""
+    ids[0] = 99
+    return ids
+
+
+TopK = sparcade.TopK
+#: Answers of keep_*, right and wrong, from the candidates.
+CHOICES: dict[str, Callable[[Any], Any]] = {
+    "all": lambda ids: ids,
+    "a copy": lambda ids: ids.copy(),
+    "a list": lambda ids: ids.tolist(),
+    "reversed": lambda ids: ids[::-1],
+    "every other, and the newest": lambda ids: np.union1d(ids[::2], ids[-1:]),
+    "uint8": lambda ids: ids.astype(np.uint8),
+    "None": lambda ids: None,
+    "text": lambda ids: "all",
+    "floats": lambda ids: ids / 2,
+    "a mask": lambda ids: ids >= 0,
+    "nothing": lambda ids: ids[:0],
+    "twice": lambda ids: np.concatenate([ids, ids]),
+    "pruned": lambda ids: np.arange(int(ids[-1]) + 1),
+    "strangers": lambda ids: ids + 1,
+    "negative": lambda ids: ids - 5,
+    "huge": lambda ids: [*ids.tolist(), 1 << 70],
+    "wrapping": lambda ids: np.append(ids.astype(np.uint64), np.uint64((1 << 64) - 1)),
+    "nested": lambda ids: [[int(ids[0])], ids.tolist()],
+    "a scalar": lambda ids: int(ids[0]),
+    "a dictionary": lambda ids: {int(ids[0]): 1},
+    "a generator": lambda ids: iter(ids),
+    "a hostile object": lambda ids: Hostile(),
+    "hostile objects": lambda ids: [Hostile()],
+    "spoilt": spoil,
+    "top 2": lambda ids: TopK(ids, 2, ids[-1:]),
+    "top, unsigned": lambda ids: TopK(ids.astype(np.uint8), np.int8(1), ids[-1:]),
+    "top, list": lambda ids: TopK(ids.tolist(), 3, ids[-1:].tolist()),
+    "top huge k": lambda ids: TopK(ids, 1 << 70),
+    "top negative k": lambda ids: TopK(ids, -1),
+    "top float k": lambda ids: TopK(ids, 1.5),  # type: ignore[arg-type]
+    "top k is None": lambda ids: TopK(ids, None),  # type: ignore[arg-type]
+    "top k is an array": lambda ids: TopK(ids, ids),  # type: ignore[arg-type]
+    "top float scores": lambda ids: TopK(ids / 1.0, 1),
+    "top text scores": lambda ids: TopK(["a"] * len(ids), 1),  # type: ignore[arg-type]
+    "top ragged scores": lambda ids: TopK([[1], [1, 2]], 1),  # type: ignore[arg-type]
+    "top hostile scores": lambda ids: TopK(Hostile(), 1),  # type: ignore[arg-type]
+    "top wide scores": lambda ids: TopK(ids + (1 << 40), 1),
+    "top wrapping scores": lambda ids: TopK(np.full(len(ids), (1 << 64) - 1, np.uint64), 1),
+    "top protects strangers": lambda ids: TopK(ids, 1, (99,)),
+    "top protects text": lambda ids: TopK(ids, 1, ("a",)),  # type: ignore[arg-type]
+    "top protects None": lambda ids: TopK(ids, 1, None),  # type: ignore[arg-type]
+    "top protects floats": lambda ids: TopK(ids, 1, (ids[-1] + 0.5,)),
+    "top protects twice": lambda ids: TopK(ids, 2, np.repeat(ids[-1:], 3)),
+    "top protects a matrix": lambda ids: TopK(ids, 2, ids[None, -1:]),
+    "top protects huge": lambda ids: TopK(ids, 2, (1 << 70,)),
+    "raises": lambda ids: ids[99],
+    "overflows": lambda ids: np.int64(2.0**80),
+}
+#: Answers of bits().
+BITS = [
+    *[(12, 0, 0.0), (8, 4, 0.1), [6, 4, 1], (32, 0, 0.0), (np.int64(8), np.uint8(0), np.float32(0.5))],
+    *[(12, 4, 0.1), (7, 0, 0.0), (8, 4, 2.0), (8, 4, float("nan")), (8, 4), 12, None, "12", (), (1 << 70, 0, 0.0)],
+    *[(float("inf"), 0, 0.0), (float("nan"), 0, 0.0), (8.5, 0, 0.0), (True, False, True), ("8", "4", "0.1")],
+    *[(8, 4, None), (8, 4, 1 << 2000), ([8], [4], [0.1]), np.ones((3, 3)), Hostile(), (Hostile(), 0, 0.0)],
+]
+SOUND = ["all", "a copy", "a list", "reversed", "every other, and the newest", "top 2", "top, unsigned", "top, list"]
+
+
+class Random:
+    """A policy whose methods answer what the example drew, in turn; sound until the chosen call."""
+
+    def __init__(self, answers: dict[str, list[Any]]) -> None:
+        self.answers = answers
+        self.calls = dict.fromkeys(answers, 0)
+
+    def _next(self, method: str) -> Any:
+        answers = self.answers[method]
+        self.calls[method] += 1
+        return answers[(self.calls[method] - 1) % len(answers)]
+
+    def begin_sequence(self, shape: Any) -> Any:
+        return self._next("begin_sequence")
+
+    def keep_tokens(self, state: Any) -> Any:
+        return CHOICES[self._next("keep_tokens")](state.candidates)
+
+    def keep_heads(self, state: Any) -> Any:
+        return CHOICES[self._next("keep_heads")](state.candidates)
+
+    def keep_values(self, row: Any) -> Any:
+        return CHOICES[self._next("keep_values")](row.key_ids)
+
+    def bits(self, row: Any) -> Any:
+        return self._next("bits")
+
+
+def answers(pool: list[Any], sound: list[Any]) -> st.SearchStrategy[list[Any]]:
+    """Mostly sound answers, so that the wrong one comes at any layer of any step."""
+    first = st.just(sound[:1])
+    return st.one_of(first, st.lists(st.sampled_from(sound)), st.lists(st.sampled_from(pool), max_size=2)).map(
+        lambda rest: [sound[0], *rest]
+    )
+
+
+KEEP = answers(list(CHOICES), SOUND)
+POLICIES = st.fixed_dictionaries(
+    {
+        "begin_sequence": st.just([None]),
+        "keep_tokens": KEEP,
+        "keep_heads": KEEP,
+        "keep_values": KEEP,
+        "bits": answers(BITS, BITS[:5]),
+    }
+)
+
+
+def check_user_policy(original: Path, policy: Any) -> None:
+    """Refused with a `SparcadeError`, or the survivors form a cascade and the run keeps its invariants."""
+    trace = sparcade.AttentionTrace.load(original / "trace")
+    try:
+        result = sparcade.apply(trace, policy)
+    except SparcadeError as error:
+        assert all((error.what, error.where, error.expected, error.got, error.remedy))
+        return
+    for (sequence, step, layer), ids in result.survivors.items():
+        alive = result.survivors.get((sequence, step, layer - 1), np.arange(6 + step))
+        assert len(np.intersect1d(ids, alive)) == len(ids)
+        assert ids[-1] == 5 + step
+    assert sparcade.simulate(result.workload, sparcade.load_arch("spatten")).cycles > 0
+
+
+@settings(max_examples=EXAMPLES)
+@given(answers=POLICIES)
+def test_user_policies(original: Path, answers: dict[str, list[Any]]) -> None:
+    check_user_policy(original, Random(answers))
+
+
+SOUND_ANSWERS: dict[str, list[Any]] = {
+    "begin_sequence": [None], "keep_tokens": ["all"], "keep_heads": ["all"], "keep_values": ["all"], "bits": [BITS[0]]
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("method", ["keep_tokens", "keep_heads", "keep_values"])
+def test_one_odd_choice(original: Path, method: str, choice: str) -> None:
+    """Every answer once alone, at the third call."""
+    check_user_policy(original, Random(SOUND_ANSWERS | {method: ["all", "all", choice]}))
+
+
+@pytest.mark.parametrize("index", range(len(BITS)))
+def test_one_odd_answer_of_bits(original: Path, index: int) -> None:
+    check_user_policy(original, Random(SOUND_ANSWERS | {"bits": [BITS[index]]}))
+
+
+# --- (d) workloads ----------------------------------------------------------------------------------------------------
+
+ARRAYS = ("rows", "queries", "passes", "key_ids", "value_ids")
+CELLS = st.tuples(
+    st.sampled_from(ARRAYS),
+    PICK,
+    PICK,
+    st.sampled_from([0, 1, 2, 3, 8, 255, (1 << 31) - 1, (1 << 32) - 1, 1 << 40, (1 << 63) - 1, -1, "+1", "-1"]),
+)
+WORKLOADS = st.lists(
+    st.one_of(
+        st.tuples(st.just("cell"), CELLS),
+        st.tuples(st.just("cell"), CELLS),
+        st.tuples(st.just("length"), st.tuples(st.sampled_from(ARRAYS), PICK)),
+        st.tuples(st.just("shape"), st.tuples(PICK, VALUES)),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+def damage_workload(path: Path, changes: list[tuple[Any, ...]], *, signed: bool) -> None:
+    """Write a workload with changed tables, past the checks of `Workload`."""
+    work = Workload.load(path)
+    tables: Json = {name: getattr(work, name).copy() for name in ARRAYS}
+    shape = dataclasses.asdict(work.shape)
+    for kind, details in changes:
+        if kind == "cell":
+            name, row, column, value = details
+            table = tables[name]
+            cells = table[table.dtype.names[column % len(table.dtype.names)]] if table.dtype.names else table
+            if len(cells):
+                place = row % len(cells)
+                if isinstance(value, str):
+                    value = int(cells[place]) + int(value)
+                cells[place] = np.array(value & ((1 << 64) - 1), np.uint64).astype(cells.dtype)
+        elif kind == "length":
+            name, keep = details
+            tables[name] = tables[name][: keep % (len(tables[name]) + 1)]
+        else:
+            change_field(shape, [details[0]], details[1])
+    old = work.content_hash
+    changed = object.__new__(Workload)
+    for name, value in tables.items():
+        object.__setattr__(changed, name, value)
+    archive = {"schema": "sparcade.workload", "schema_version": 1, "content_hash": old, "shape": shape}
+    if signed:
+        with contextlib.suppress(TypeError, ValueError):
+            object.__setattr__(changed, "shape", dataclasses.replace(work.shape, **shape))
+            archive["content_hash"] = changed.content_hash
+    arrays = {name: np.ascontiguousarray(tables[name]) for name in ARRAYS}
+    path.unlink()
+    with zipfile.ZipFile(path, "w") as target:
+        for name, array in arrays.items():
+            buffer = io.BytesIO()
+            np.save(buffer, array, allow_pickle=False)
+            target.writestr(f"{name}.npy", buffer.getvalue())
+        target.writestr("manifest.json", json.dumps(archive))
+
+
+@settings(max_examples=EXAMPLES)
+@given(changes=WORKLOADS, signed=st.booleans())
+def test_workloads(original: Path, changes: list[tuple[Any, ...]], signed: bool) -> None:
+    """Changed tables are refused, unsigned ones always; what passes keeps every invariant of a run."""
+    with copy_of(original) as place:
+        damage_workload(place / "work.npz", changes, signed=signed)
+        result = outcome(place, "work.npz")
+        if result is not None and not signed:
+            same_tables = Workload.load(original / "work.npz").content_hash
+            assert result["workload"]["content_hash"] == same_tables
+
+
+@settings(max_examples=EXAMPLES)
+@given(changes=st.lists(BYTES, min_size=1, max_size=2))
+def test_workload_bytes(original: Path, changes: list[tuple[str, int, int]]) -> None:
+    """A damaged file is refused, or still holds the very same workload."""
+    with copy_of(original) as place:
+        for change in changes:
+            change_bytes(place / "work.npz", *change)
+        result = outcome(place, "work.npz")
+        if result is not None:
+            assert result["workload"]["content_hash"] == Workload.load(original / "work.npz").content_hash

@@ -127,7 +127,7 @@ def _draw_lines(lines: list[_Line], title: str, key: list[tuple[str, str]], path
             column += len(span.text)
         for ink in sorted(inks):
             axes.text(
-                0, row + 0.52, inks[ink].rstrip(), va="center", fontsize=size, color=ink, family="DejaVu Sans Mono"
+                0, row + 0.52, inks[ink].rstrip(), va="center", fontsize=font, color=ink, family="DejaVu Sans Mono"
             )
     axes.add_collection(PatchCollection(boxes, facecolors=fills, linewidths=0.6, edgecolors="white"))
     if key:

@@ -20,6 +20,17 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def parse_json(text: str) -> Any:
+    """Parse JSON; NaN, infinity and text that is no Unicode are `ValueError`s."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON")
+
+    value = json.loads(text, parse_constant=refuse)
+    canonical_json(value).encode()
+    return value
+
+
 def content_hash(value: Any) -> str:
     """SHA-256 (hex) of the canonical JSON of a value."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
@@ -57,21 +68,20 @@ def new_folder(target: Path, *, marker: str, owns: Callable[[str], object]) -> I
         raise
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file (UTF-8) atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", newline="\n", dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as stream:
-        temporary = Path(stream.name)
-        try:
-            stream.write(text)
-            stream.close()
-            temporary.chmod(0o666 & ~_umask())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+@contextmanager
+def new_file(target: Path) -> Iterator[Path]:
+    """Yield a path beside `target`; on success its file takes the place of `target`, on error it is removed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    os.close(handle)
+    fresh = Path(name)
+    try:
+        yield fresh
+        fresh.chmod(0o666 & ~_umask())
+        fresh.replace(target)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
 
 
 def _umask() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import tomllib
 import types
 import typing
@@ -16,12 +17,16 @@ from sparcade.errors import ConfigError
 
 T = TypeVar("T")
 
+#: Numbers beyond this are mistakes, not settings.
+_LARGEST = 1e18
+_FRACTION = re.compile(r"[+-]?\d{1,18}(\.\d{1,18})?(e-?\d{1,2})?|[+-]?\d{1,9}/0*[1-9]\d{0,8}", re.ASCII)
+
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file; a syntax error is a `ConfigError` with line and column."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
         raise ConfigError(
             "the file is not TOML",
             where=str(path),
@@ -103,6 +108,19 @@ def override(cls: type[T], value: T, settings: Iterable[str], *, where: str) -> 
     return build(cls, nested, where=where)
 
 
+def check_counts(value: Any, **limits: int) -> None:
+    """Raise a `ConfigError` for the first named field of a dataclass that is not in 1..limit."""
+    for name, limit in limits.items():
+        if not 1 <= getattr(value, name) <= limit:
+            raise ConfigError(
+                f"{name} is out of range",
+                where=name,
+                expected=f"an integer in 1..{limit}",
+                got=str(getattr(value, name)),
+                remedy="start from a preset",
+            )
+
+
 def unknown_key(key: str, known: Iterable[str], *, where: str) -> ConfigError:
     """The error for a key that does not exist, with the nearest one that does."""
     names = sorted(known)
@@ -153,9 +171,10 @@ def _nearest(cls: Any, part: str) -> str | None:
 
 def _parse(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        parsed = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
         return text
+    return parsed["value"] if set(parsed) == {"value"} else text
 
 
 def _without_none(hint: Any) -> Any:
@@ -178,20 +197,18 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return tuple(_value(inner, item, f"{where}[{index}]") for index, item in enumerate(value))
     if typing.get_origin(hint) is typing.Literal and value in typing.get_args(hint):
         return value
-    if hint is Fraction and isinstance(value, int | float | str) and not isinstance(value, bool):
-        try:
-            return Fraction(str(value))
-        except (ValueError, ZeroDivisionError):
-            pass
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
+    if hint is Fraction and (number or isinstance(value, str)) and _FRACTION.fullmatch(str(value)):
+        return Fraction(str(value))
+    if hint is float and number:
         return float(value)
-    if hint in (int, str, bool) and type(value) is hint:
+    if hint in (int, str, bool) and type(value) is hint and (hint is not int or number):
         return value
     raise ConfigError(
         "the value has the wrong type",
         where=where,
         expected=_type_name(hint),
-        got=f"{value!r} ({type(value).__name__})",
+        got=f"{str(value)[:80]!r} ({type(value).__name__})" if not number else f"{value!r} ({type(value).__name__})",
         remedy="write a value of that type",
     )
 

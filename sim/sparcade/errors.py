@@ -7,13 +7,12 @@ class SparcadeError(Exception):
     """Bad input. The command line prints it without a traceback and exits with code 2."""
 
     def __init__(self, what: str, *, where: str, expected: str, got: str, remedy: str) -> None:
-        self.what = what
-        self.where = where
-        self.expected = expected
-        self.got = got
-        self.remedy = remedy
+        self.what, self.where, self.expected, self.got, self.remedy = (
+            " ".join(part.split()) for part in (what, where, expected, got, remedy)
+        )
         super().__init__(
-            f"{what}\n  where:    {where}\n  expected: {expected}\n  got:      {got}\n  remedy:   {remedy}"
+            f"{self.what}\n  where:    {self.where}\n  expected: {self.expected}\n"
+            f"  got:      {self.got}\n  remedy:   {self.remedy}"
         )
 
 

@@ -17,16 +17,16 @@ import sparcade
 from sparcade._files import file_hash
 from sparcade.cli import main
 
-Refused = Callable[..., None]
+Refused = Callable[..., str]
 Json = dict[str, Any]
 
-#: A policy of one's own that keeps everything; tests replace one method.
+#: A policy of one's own that keeps everything; tests replace one answer.
 METHODS = {
-    "begin_sequence": "(self, shape): pass",
-    "keep_tokens": "(self, state): return state.candidates",
-    "keep_heads": "(self, state): return state.candidates",
-    "keep_values": "(self, row): return row.key_ids",
-    "bits": "(self, row): return 12, 0, 0.0",
+    "begin_sequence": "None",
+    "keep_tokens": "given.candidates",
+    "keep_heads": "given.candidates",
+    "keep_values": "given.key_ids",
+    "bits": "(12, 0, 0.0)",
 }
 
 
@@ -50,7 +50,7 @@ def place(original: Path, tmp_path: Path) -> Path:
 def refused(place: Path, capsys: pytest.CaptureFixture[str]) -> Refused:
     """Run a command and hold that it is refused, with these words, leaving every file as it was."""
 
-    def check(arguments: list[str], *words: str) -> None:
+    def check(arguments: list[str], *words: str) -> str:
         before = contents(place)
         assert main(arguments) == 2
         printed, error = capsys.readouterr()
@@ -60,6 +60,7 @@ def refused(place: Path, capsys: pytest.CaptureFixture[str]) -> Refused:
         assert all(line.partition(":")[2].strip() for line in error.splitlines()), error
         assert [word for word in words if word not in error] == [], error
         assert contents(place) == before
+        return error
 
     return check
 
@@ -132,11 +133,12 @@ def flip(path: Path) -> None:
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
 
 
-def policy_file(place: Path, text: str | None = None, **methods: str) -> str:
+def policy_file(place: Path, text: str | None = None, **answers: str) -> str:
     """A user's policy file; returns FILE.py:Mine."""
     path = place / "mine.py"
-    lines = [f"    def {name}{body}" for name, body in (METHODS | methods).items()]
-    path.write_text(text or "\n".join(["import numpy as np", "from sparcade import TopK", "class Mine:", *lines, ""]))
+    head = "import sys; import numpy as np; from sparcade import TopK\n\nclass Mine:\n"
+    lines = [f"    def {name}(self, given): return {answer}\n" for name, answer in (METHODS | answers).items()]
+    path.write_text(text or head + "".join(lines))
     return f"{path}:Mine"
 
 
@@ -184,126 +186,127 @@ def test_damaged_trace(place: Path, refused: Refused, name: str, command: str) -
     refused(options[command], *words)
 
 
-MANIFEST = {
-    "foreign schema": (lambda m: m.update(schema="onnx"), ("schema", "onnx")),
-    "newer schema": (lambda m: m.update(schema_version=2), ("schema version", "2")),
-    "no sequences": (lambda m: m.update(sequences=[]), ("no sequences",)),
-    "zero tokens": (lambda m: m["sequences"][0].update(tokens=[]), ("sequences[0].tokens", "zero tokens")),
-    "fewer tokens": (lambda m: m["sequences"][0]["tokens"].pop(), ("token_ids", "12 entries", "13")),
-    "a token is a number": (lambda m: m["sequences"][0]["tokens"].append(5), ("sequences[0].tokens", "strings")),
-    "a token is half a surrogate pair": (lambda m: m["sequences"][0]["tokens"].__setitem__(3, "\ud83d"), ("tokens",)),
-    "prompt too long": (lambda m: m["sequences"][0].update(prompt_tokens=99), ("prompt_tokens", "99")),
-    "no prompt": (lambda m: m["sequences"][0].update(prompt_tokens=0), ("prompt_tokens",)),
-    "a row too early": (lambda m: m["sequences"][0]["row_steps"].__setitem__(12, 1), ("row_steps",)),
-    "sliding window": (lambda m: m["sequences"][0]["key_positions"].__setitem__(0, 4), ("key_positions",)),
-    "negative token id": (lambda m: m["sequences"][0]["token_ids"].__setitem__(0, -1), ("token_ids",)),
-    "output row too far": (lambda m: m["sequences"][0]["output_rows"].append(13), ("output_rows", "0..12")),
-    "text is a number": (lambda m: m["sequences"][0].update(text=5), ("sequences[0].text", "5")),
-    "encoder that decodes": (lambda m: m["model"].update(mask="full"), ("encoder", "prompt_tokens")),
-    "unknown mask": (lambda m: m["model"].update(mask="sliding"), ("model.mask", "sliding")),
-    "zero scaling": (lambda m: m["model"].update(scaling=0), ("model.scaling",)),
-    "negative scaling": (lambda m: m["model"].update(scaling=-0.5), ("model.scaling", "-0.5")),
-    "scaling is NaN": (lambda m: m["model"].update(scaling=float("nan")), ("model.scaling", "nan")),
-    "scaling is text": (lambda m: m["model"].update(scaling="0.5"), ("model.scaling", "'0.5'")),
-    "scaling beyond float": (lambda m: m["model"].update(scaling=10**400), ("model.scaling",)),
-    "scaling overflows": (lambda m: m["model"].update(scaling=1.7e308), ("model.scaling",)),
-    "heads not divisible": (lambda m: m["model"].update(heads=3, kv_heads=2), ("kv_heads", "divisor")),
-    "zero layers": (lambda m: m["model"].update(layers=0), ("model.layers",)),
-    "layers is true": (lambda m: m["model"].update(layers=True), ("model.layers", "True")),
-    "layers beyond any model": (lambda m: m["model"].update(layers=10**9), ("model.layers",)),
-    "a layer too many": (lambda m: m["model"].update(layers=3), ("files", "layer_002")),
-    "a layer too few": (lambda m: m["model"].update(layers=1), ("files", "layer_001")),
-    "negative head size": (lambda m: m["model"].update(head_dim=-8), ("model.head_dim", "-8")),
-    "other head size": (lambda m: m["model"].update(head_dim=16), ("layer 0", "'q'", "(2, 13, 16)")),
-    "no model": (lambda m: m.pop("model"), ("model",)),
-    "no name": (lambda m: m["model"].pop("name"), ("model.name",)),
-    "dtype int8": (lambda m: m.update(dtype="int8"), ("dtype", "int8")),
-    "other dtype": (lambda m: m.update(dtype="float16"), ("layer 0", "float16", "float32")),
-    "files is a list": (lambda m: m.update(files=[]), ("files",)),
-    "a file outside": (lambda m: m["files"].update({"../x": {}}), ("files", "../x")),
-    "no SHA-256": (lambda m: m["files"][LAYER].pop("sha256"), (LAYER, "SHA-256")),
-    "NaN in a note of one's own": (lambda m: m.update(note=float("nan")), ("manifest.json",)),
-    "stored error is infinite": (lambda m: m.update(stored_error=float("inf")), ("stored_error", "inf")),
+NAN, INF = float("nan"), float("inf")
+#: Wrong values of each field of the manifest; the error names the field.
+FIELDS: dict[str, list[Any]] = {
+    "schema": ["onnx", None],
+    "schema_version": [2, "1"],
+    "dtype": ["int8", "float16", None],
+    "files": [[], {}, {"../x": {}}],
+    "stored_error": [INF, "0"],
+    "note_of_ones_own": [NAN],
+    "model": [None, []],
+    "model.name": [None, 5],
+    "model.mask": ["sliding", None],
+    "model.scaling": [0, -0.5, NAN, "0.5", True, 10**400, 1.7e308],
+    "model.layers": [0, True, 10**9, 3, 1, "2"],
+    "model.heads": [0, -2, 3, 1.0],
+    "model.kv_heads": [0, 3, 2],
+    "model.head_dim": [0, -8, 16],
+    "sequences": [[], None, [5]],
+    "sequences.0.text": [5, "\ud83d"],
+    "sequences.0.tokens": [[], ["a"] * 12, ["a"] * 12 + [5], ["a"] * 12 + ["\ud83d"], "a" * 13],
+    "sequences.0.token_ids": [[-1] * 13, [0] * 12, None],
+    "sequences.0.key_positions": [list(range(4, 17)), [0.5] * 13],
+    "sequences.0.row_steps": [[0] * 13, [0] * 9 + [1, 2, 3, 4]],
+    "sequences.0.prompt_tokens": [0, 14, -1, 10.0],
+    "sequences.0.output_rows": [[13], [2, 1], [1, 1], [0]],
 }
+#: Where the error is found elsewhere than in the field: in the tensors, or in the list of files.
+ELSEWHERE = {"dtype": "layer 0", "model.heads": "", "model.kv_heads": "", "model.head_dim": "", "model.layers": "files"}
+ELSEWHERE |= {"sequences.0.output_rows": "layer 0", "sequences.0.row_steps": "", "note_of_ones_own": ""}
 
 
-@pytest.mark.parametrize("name", MANIFEST)
-def test_inconsistent_manifest(place: Path, refused: Refused, name: str) -> None:
-    change, words = MANIFEST[name]
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [pytest.param(field, value, id=f"{field}-{ascii(value)[:30]}") for field in FIELDS for value in FIELDS[field]],
+)
+def test_wrong_field_of_the_manifest(place: Path, refused: Refused, field: str, value: Any) -> None:
+    def change(table: Any) -> None:
+        *path, last = (int(part) if part.isdigit() else part for part in field.split("."))
+        for part in path:
+            table = table[part]
+        table[last] = value
+
     edit(place / "trace", change)
-    refused(run(place), "manifest.json" if "layer 0" not in words and name != "no SHA-256" else "", *words)
+    leaf = field.split(".")[-1]
+    words = {leaf.replace("_", " "), leaf, ELSEWHERE.get(field, leaf), "is not JSON", "surrogates"}
+    text = refused(run(place))
+    assert any(word in text for word in words), text
 
 
-SETTINGS = {
-    "dram.chanels=8": ("dram.chanels", "did you mean 'dram.channels'?"),
-    "channels=8": ("did you mean 'dram.channels'?",),
-    "multiplers=64": ("did you mean 'multipliers'?",),
-    "xyzzy=1": ("xyzzy", "one of"),
-    "dram.channels": ("KEY=VALUE",),
-    "=8": ("KEY=VALUE",),
-    "dram.channels.count=8": ("dram.channels", "no parts"),
-    "dram=8": ("dram", "table"),
-    "dram.channels=6": ("channels", "power of two", "6"),
-    "dram.channels=0": ("channels", "power of two"),
-    "dram.channels=-8": ("channels", "power of two", "-8"),
-    "dram.channels=8.0": ("channels", "int", "8.0"),
-    "dram.channels=eight": ("channels", "int", "'eight'"),
-    "dram.channels=": ("channels", "int"),
-    "dram.channels=8\nmultipliers=64": ("channels",),
-    "dram.transaction_bytes=48": ("transaction_bytes", "power of two"),
-    "dram.transaction_bytes=1267650600228229401496703205376": ("transaction_bytes",),
-    "dram.channels=1267650600228229401496703205376": ("channels",),
-    "dram.kind=hbm9": ("kind", "'ideal'", "hbm9"),
-    "dram.energy_pj_per_bit=-1": ("energy_pj_per_bit", "-1"),
-    "dram.energy_pj_per_bit=nan": ("energy_pj_per_bit", "nan"),
-    f"dram.energy_pj_per_bit=1{'0' * 400}": ("energy_pj_per_bit",),
-    f"dram.energy_pj_per_bit=1{'0' * 5000}": ("energy_pj_per_bit",),
-    f"dram.source={'[' * 9999}": ("dram.source",),
-    "clock_ghz=0": ("clock_ghz", "above 0"),
-    "clock_ghz=-1": ("clock_ghz", "-1"),
-    "clock_ghz=inf": ("clock_ghz", "inf"),
-    "multipliers=-512": ("multipliers", "-512"),
-    "multipliers=99999999999999999999": ("multipliers", "99999999999999999999"),
-    "address_fifo=1073741824": ("address_fifo",),
-    "data_fifo=1073741824": ("data_fifo",),
-    "fetch_latency=1073741824": ("fetch_latency",),
-    "topk.lanes=0": ("lanes", "0"),
-    "topk.lanes=99999999999999999999": ("lanes",),
-    "topk.capacity=99999999999999999999": ("capacity",),
-    "topk.engine=fast": ("engine", "'overlapped'", "fast"),
-    "key_sram.lines=-1": ("lines", "-1"),
-    "gqa_share=1": ("gqa_share", "bool"),
-    "layout=dense": ("layout", "'padded'"),
-    "policy.tokens.ned=0.5": ("tokens.ned", "did you mean 'tokens.end'?"),
-    "policy.token.end=0.5": ("did you mean 'tokens'?",),
-    "policy.tokens.end=1.5": ("end", "[0, 1]", "3/2"),
-    "policy.tokens.start=-0.1": ("start", "[0, 1]", "-1/10"),
-    "policy.tokens.end=nan": ("end", "fraction", "nan"),
-    "policy.tokens.end=1/0": ("end", "fraction", "1/0"),
-    "policy.tokens.end=1e5000": ("end",),
-    "policy.tokens.end='1e5000'": ("end",),
-    "policy.tokens.end=true": ("end", "bool"),
-    "policy.tokens.front=-1": ("front", "-1"),
-    "policy.tokens.staircase=[1]": ("staircase", "2 fractions", "1 fractions"),
-    "policy.tokens.staircase=[1, 2]": ("staircase[1]", "[0, 1]"),
-    "policy.tokens.decay=1.1": ("decay", "11/10"),
-    "policy.tokens.protect_first=-1": ("protect_first", "-1"),
-    "policy.tokens.accumulate=mean": ("accumulate", "'sum'", "mean"),
-    "policy.heads.end=7": ("end", "[0, 1]", "7"),
-    "policy.local_v.keep=2": ("keep", "[0, 1]", "2"),
-    "policy.bits=11": ("bits", "11 + 0"),
-    "policy.bits=14": ("bits", "14 + 0"),
-    "policy.progressive.msb_bits=12": ("bits", "12 + 4"),
-    "policy.progressive.lsb_bits=3": ("bits", "8 + 3"),
-    "policy.progressive.threshold=2": ("threshold", "2"),
-    f"policy.progressive.threshold=1{'0' * 400}": ("threshold",),
+def test_encoders_do_not_decode(place: Path, refused: Refused) -> None:
+    edit(place / "trace", lambda table: table["model"].update(mask="full"))
+    refused(run(place), "manifest.json", "prompt_tokens", "encoder")
+
+
+def test_zero_tokens(place: Path, refused: Refused) -> None:
+    edit(place / "trace", lambda table: table["sequences"][0].update(tokens=[]))
+    refused(run(place), "manifest.json", "sequences[0].tokens", "zero tokens")
+
+
+HUGE = "1267650600228229401496703205376"
+#: Wrong values of each setting, as text; the error names the setting's last part.
+VALUES: dict[str, list[str]] = {
+    "dram": ["8"],
+    "dram.channels": ["6", "0", "-8", "8.0", "eight", "true", "", "8\nmultipliers=64", "[" * 9999, HUGE],
+    "dram.transaction_bytes": ["48", HUGE],
+    "dram.kind": ["hbm9", "1"],
+    "dram.energy_pj_per_bit": ["-1", "nan", "inf", f"1{'0' * 400}", f"1{'0' * 5000}"],
+    "clock_ghz": ["0", "-1", "inf", "nan", "fast"],
+    "multipliers": ["-512", "0", "1.5", HUGE],
+    "address_fifo": ["1073741824"],
+    "data_fifo": ["1073741824"],
+    "fetch_latency": ["1073741824"],
+    "topk.lanes": ["0", "-1", HUGE],
+    "topk.capacity": ["0", HUGE],
+    "topk.engine": ["fast"],
+    "key_sram.lines": ["-1"],
+    "gqa_share": ["1", "yes"],
+    "layout": ["dense"],
+    "policy.tokens.end": ["1.5", "-0.1", "nan", "inf", "1/0", "true", "half", "1e5000", "'1e5000'"],
+    "policy.tokens.start": ["7"],
+    "policy.tokens.front": ["-1", "1.5"],
+    "policy.tokens.staircase": ["[1]", "[1, 2]", "0.5"],
+    "policy.tokens.decay": ["1.1"],
+    "policy.tokens.protect_first": ["-1"],
+    "policy.tokens.accumulate": ["mean"],
+    "policy.heads.end": ["7"],
+    "policy.local_v.keep": ["2", "off"],
+    "policy.bits": ["11", "14", "0", "-12", "12.0"],
+    "policy.progressive.threshold": ["2", "-0.1", "nan", f"1{'0' * 400}"],
 }
 
 
 @pytest.mark.usefixtures("little_memory")
-@pytest.mark.parametrize("setting", SETTINGS, ids=lambda text: ascii(text[:50]))
-def test_bad_setting(place: Path, refused: Refused, setting: str) -> None:
-    refused(run(place, "--set", setting), *SETTINGS[setting])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [pytest.param(key, value, id=f"{key}={ascii(value)[:30]}") for key in VALUES for value in VALUES[key]],
+)
+def test_wrong_value_of_a_setting(place: Path, refused: Refused, key: str, value: str) -> None:
+    refused(run(place, "--set", f"{key}={value}"), key.split(".")[-1])
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("dram.chanels=8", ["dram.chanels", "did you mean 'dram.channels'?"]),
+        ("channels=8", ["did you mean 'dram.channels'?"]),
+        ("multiplers=64", ["did you mean 'multipliers'?"]),
+        ("xyzzy=1", ["xyzzy", "one of"]),
+        ("dram.channels.count=8", ["'dram.channels' has no parts"]),
+        ("dram.channels", ["KEY=VALUE"]),
+        ("=8", ["KEY=VALUE"]),
+        ("policy.tokens.ned=0.5", ["tokens.ned", "did you mean 'tokens.end'?"]),
+        ("policy.token.end=0.5", ["did you mean 'tokens'?"]),
+        ("policy.tokens.end=1.5", ["a keep ratio is outside [0, 1]", "3/2"]),
+        ("policy.progressive.msb_bits=12", ["key format", "12 + 4"]),
+        ("policy.progressive.lsb_bits=3", ["key format", "8 + 3"]),
+        ("dram.channels=6", ["power of two", "6"]),
+    ],
+)
+def test_bad_setting(place: Path, refused: Refused, setting: str, words: list[str]) -> None:
+    refused(run(place, "--set", setting), *words)
 
 
 CAPACITIES = {
@@ -322,78 +325,52 @@ def test_context_above_a_capacity(place: Path, refused: Refused, field: str, tar
     refused(run(place, *settings, target=target), f"does not fit {field}", f"--set {field}=", target.split(".")[0][:4])
 
 
-ANSWERS = {
-    "keep_tokens raises": ({"keep_tokens": "(self, state): return 1 / 0"}, ("keep_tokens", "layer 0", "division")),
-    "begin_sequence raises": ({"begin_sequence": "(self, shape): raise KeyError('x')"}, ("begin_sequence", "KeyError")),
-    "bits raises": ({"bits": "(self, row): return row.width"}, ("bits()", "layer 0, head 0", "width", "line 8")),
-    "an error of two lines": ({"bits": r"(self, row): raise ValueError('a\nb')"}, ("bits()", "ValueError")),
-    "leaves Python": ({"keep_tokens": "(self, state): raise SystemExit(0)"}, ("keep_tokens", "SystemExit")),
-    "too few parameters": ({"keep_heads": "(self): return 0"}, ("keep_heads", "TypeError")),
-    "a pruned token": (
-        {"keep_tokens": "(self, state): return np.arange(state.context)[(state.layer % 2 == 0) * 3:]"},
-        ("keep_tokens", "layer 1", "pruned before", "id 0"),
-    ),
-    "no newest token": ({"keep_tokens": "(self, state): return state.candidates[:-1]"}, ("newest", "keep_tokens")),
-    "no tokens": ({"keep_tokens": "(self, state): return state.candidates[:0]"}, ("keep_tokens", "nothing would")),
-    "no heads": ({"keep_heads": "(self, state): return []"}, ("keep_heads",)),
-    "None": ({"keep_tokens": "(self, state): return None"}, ("keep_tokens", "None", "TopK")),
-    "forgotten return": ({"keep_values": "(self, row): row.key_ids"}, ("keep_values", "layer 0, head 0", "None")),
-    "a mask": ({"keep_tokens": "(self, state): return state.candidates >= 0"}, ("keep_tokens", "integer ids", "True")),
-    "a matrix": ({"keep_tokens": "(self, state): return np.stack([state.candidates] * 2)"}, ("keep_tokens",)),
-    "an id twice": ({"keep_values": "(self, row): return row.key_ids[[0, 0]]"}, ("keep_values", "id 0 twice")),
-    "an unknown head": ({"keep_heads": "(self, state): return [0, 7]"}, ("keep_heads", "id 7")),
-    "float scores": (
-        {"keep_values": "(self, row): return TopK(row.probabilities / 4096, 2)"},
-        ("keep_values", "head 0, query 0", "integers", "float64"),
-    ),
-    "scores of another length": (
-        {"keep_values": "(self, row): return TopK(np.zeros(99, int), 2)"},
-        ("keep_values", "(99,)"),
-    ),
-    "ragged scores": ({"keep_values": "(self, row): return TopK([[1], [1, 2]], 2)"}, ("keep_values", "scores")),
-    "negative scores": ({"keep_values": "(self, row): return TopK(-1 - row.key_ids, 1)"}, ("keep_values", "-1")),
-    "scores too wide": ({"keep_values": "(self, row): return TopK(row.key_ids + 4096, 1)"}, ("2^12", "4096")),
-    "k is zero": ({"keep_values": "(self, row): return TopK(row.probabilities, 0)"}, ("keep_values", "TopK.k", "0")),
-    "k is a float": ({"keep_values": "(self, row): return TopK(row.probabilities, 2.5)"}, ("TopK.k", "2.5")),
-    "protected is no candidate": (
-        {"keep_values": "(self, row): return TopK(row.probabilities, 1, (99,))"},
-        ("keep_values", "protected", "99"),
-    ),
-    "protected is text": (
-        {"keep_values": "(self, row): return TopK(row.probabilities, 1, ('a',))"},
-        ("keep_values", "protected"),
-    ),
-    "protected is a float": (
-        {"keep_values": "(self, row): return TopK(row.probabilities, 1, (0.5,))"},
-        ("keep_values", "protected", "0.5"),
-    ),
-    "ranks before the first layer": (
-        {"keep_tokens": "(self, state): return TopK(state.probability[state.candidates], 2)"},
-        ("keep_tokens", "step 0, layer 0", "before the first layer"),
-    ),
-    "writes into the candidates": (
-        {"keep_tokens": "(self, state): state.candidates[0] = 99; return state.candidates"},
-        ("keep_tokens", "layer 0"),
-    ),
-    "writes into the probabilities": (
-        {"keep_values": "(self, row): row.probabilities[:] = 9; return row.key_ids"},
-        ("keep_values", "layer 0"),
-    ),
-    "unsupported bits": ({"bits": "(self, row): return 7, 0, 0.0"}, ("bits()", "layer 0, head 0", "7 + 0")),
-    "12 + 4 bits": ({"bits": "(self, row): return 12, 4, 0.1"}, ("bits()", "12 + 4")),
-    "bits is one number": ({"bits": "(self, row): return 12"}, ("bits()", "12", "threshold")),
-    "bits is text": ({"bits": "(self, row): return '8', '4', '0.1'"}, ("bits()", "'8'")),
-    "threshold is text": ({"bits": "(self, row): return 8, 4, '0.1'"}, ("bits()", "'0.1'")),
-    "threshold is NaN": ({"bits": "(self, row): return 8, 4, float('nan')"}, ("bits()", "nan")),
-    "infinite bits": ({"bits": "(self, row): return float('inf'), 0, 0.0"}, ("bits()", "inf")),
-    "bits differ in a group": ({"bits": "(self, row): return 8 + 4 * row.head, 0, 0.0"}, ("bits()", "head 1", "group")),
-}
+#: Method of a user's policy, the expression it returns, and words of the error.
+ANSWERS = [
+    ("keep_tokens", "1 / 0", ["layer 0", "division", "line 5"]),
+    ("begin_sequence", "{}['x']", ["KeyError"]),
+    ("bits", "given.width", ["layer 0, head 0", "width", "line 8"]),
+    ("bits", "(_ for _ in ()).throw(ValueError('a' + chr(10) + 'b'))", ["ValueError"]),
+    ("keep_tokens", "sys.exit(0)", ["SystemExit"]),
+    ("keep_heads", "given.candidates(1, 2)", ["TypeError"]),
+    ("keep_tokens", "np.arange(given.context)[3 * (given.layer == 0):]", ["layer 1", "pruned before", "id 0"]),
+    ("keep_tokens", "given.candidates[:-1]", ["newest"]),
+    ("keep_tokens", "given.candidates[:0]", ["nothing would survive"]),
+    ("keep_heads", "np.array([], int)", ["nothing would survive"]),
+    ("keep_tokens", "None", ["None", "TopK"]),
+    ("keep_tokens", "'all'", ["'all'", "TopK"]),
+    ("keep_values", "None", ["layer 0, head 0", "None"]),
+    ("keep_tokens", "given.candidates >= 0", ["integer ids", "True"]),
+    ("keep_tokens", "np.stack([given.candidates] * 2)", ["integer ids"]),
+    ("keep_values", "given.key_ids[[0, 0]]", ["id 0 twice"]),
+    ("keep_heads", "[0, 7]", ["id 7"]),
+    ("keep_values", "TopK(given.probabilities / 4096, 2)", ["head 0, query 0", "integers", "float64"]),
+    ("keep_values", "TopK(np.zeros(99, int), 2)", ["scores", "(99,)"]),
+    ("keep_values", "TopK([[1], [1, 2]], 2)", ["scores"]),
+    ("keep_values", "TopK(-1 - given.key_ids, 1)", ["score", "-1"]),
+    ("keep_values", "TopK(given.key_ids + 4096, 1)", ["2^12", "4096"]),
+    ("keep_values", "TopK(given.probabilities, 0)", ["TopK.k", "0"]),
+    ("keep_values", "TopK(given.probabilities, 2.5)", ["TopK.k", "2.5"]),
+    ("keep_values", "TopK(given.probabilities, 1, (99,))", ["protected", "99"]),
+    ("keep_values", "TopK(given.probabilities, 1, ('a',))", ["protected", "'a'"]),
+    ("keep_values", "TopK(given.probabilities, 1, (0.5,))", ["protected", "0.5"]),
+    ("keep_tokens", "TopK(given.probability[given.candidates], 2)", ["layer 0", "before the first layer"]),
+    ("keep_tokens", "given.candidates.__setitem__(0, 99) or given.candidates", ["layer 0"]),
+    ("keep_values", "given.probabilities.fill(9) or given.key_ids", ["layer 0"]),
+    ("bits", "7, 0, 0.0", ["layer 0, head 0", "7 + 0"]),
+    ("bits", "12, 4, 0.1", ["12 + 4"]),
+    ("bits", "12", ["threshold", "12"]),
+    ("bits", "'8', '4', '0.1'", ["'8'"]),
+    ("bits", "8, 4, '0.1'", ["'0.1'"]),
+    ("bits", "8, 4, float('nan')", ["threshold", "nan"]),
+    ("bits", "float('inf'), 0, 0.0", ["inf"]),
+    ("bits", "8 + 4 * given.head, 0, 0.0", ["head 1", "group"]),
+]
 
 
-@pytest.mark.parametrize("name", ANSWERS)
-def test_policy_outside_the_protocol(place: Path, refused: Refused, name: str) -> None:
-    methods, words = ANSWERS[name]
-    refused(run(place, "--policy", policy_file(place, **methods)), *words)
+@pytest.mark.parametrize(("method", "answer", "words"), ANSWERS, ids=lambda item: ascii(item)[:40])
+def test_policy_outside_the_protocol(place: Path, refused: Refused, method: str, answer: str, words: list[str]) -> None:
+    refused(run(place, "--policy", policy_file(place, **{method: answer})), f"{method}()", *words)
 
 
 SOURCES = {

@@ -545,12 +545,11 @@ class Fetcher:
         if row.index:
             before = m.rows[row.index - 1]
             retire = before.jobs[-1].retire
-            if (before.table["token_passes"] or before.table["head_passes"]) and (
-                before.gate is None or before.gate > t
-            ):
-                return Count.FETCH_CASCADE
             if not m.arch.layers_overlap and before.layer != row.layer and (retire is None or retire > t):
                 return Count.FETCH_LAYER
+            selects = before.table["token_passes"] or before.table["head_passes"]
+            if selects and (before.gate is None or before.gate > t):
+                return Count.FETCH_CASCADE
         if m.k_phases >= m.arch.k_phases:
             return Count.FETCH_K_PHASES
         if row is row.block.rows[0] and not m.key_sram.fits(m.geometry.lines(len(row.block.keys))):

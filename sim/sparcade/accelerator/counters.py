@@ -69,7 +69,11 @@ def _counter(name: str, unit: str, description: str) -> Counter:
 COUNTERS: dict[Count, Counter] = {
     Count.CYCLES: _counter("cycles", "cycles", "elapsed: from the end of the row before to the end of this one"),
     Count.FETCH_BUSY: _counter("fetch_busy", "cycles", "fetcher issued at least one transaction"),
-    Count.FETCH_CASCADE: _counter("fetch_cascade", "cycles", "fetcher stalled: cascade top-k of the layer before"),
+    Count.FETCH_CASCADE: _counter(
+        "fetch_cascade",
+        "cycles",
+        "fetcher stalled: cascade top-k that nothing hides",
+    ),
     Count.FETCH_LAYER: _counter("fetch_layer", "cycles", "fetcher stalled: layers may not overlap"),
     Count.FETCH_K_PHASES: _counter("fetch_k_phases", "cycles", "fetcher stalled: enough rows in flight"),
     Count.FETCH_KEY_SRAM: _counter("fetch_key_sram", "cycles", "fetcher stalled: key SRAM full"),

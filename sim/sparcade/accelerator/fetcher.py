@@ -164,11 +164,11 @@ def _open_request(t: int, plan: Plan, state: State) -> None:
 def _row_stall(t: int, plan: Plan, state: State, row: int) -> int:
     """The counter of the first start condition that fails, or `_STARTED`."""
     reg, rows = state.reg, plan.rows
-    if row > 0 and state.rows[row - 1].gate > t:
-        return _CASCADE
     first_job = rows[row].job_start
     if not plan.geometry.layers_overlap and row > 0 and rows[row].new_layer and state.jobs[first_job - 1].retired > t:
         return _LAYER
+    if row > 0 and state.rows[row - 1].gate > t:
+        return _CASCADE
     if reg.next_row - reg.qk_rows >= plan.geometry.k_phases:
         return _K_PHASES
     if rows[row].first_of_block and (

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sparcade._presets import preset_path
-from sparcade.config import build, override, read_toml, tables
+from sparcade.config import build, check_counts, override, read_toml, tables
 from sparcade.errors import ConfigError
 from sparcade.topk.engine import TopKParams
 
@@ -25,10 +25,10 @@ class Dram:
     source: str = "as counted in the RTL reference runs; energy: O'Connor MICRO 2017, average per access"
 
     def __post_init__(self) -> None:
-        _positive(self, "latency", "outstanding")
+        check_counts(self, latency=1 << 20, outstanding=4096, channels=1024, transaction_bytes=4096)
         for name in ("channels", "transaction_bytes"):
             value = getattr(self, name)
-            if value < 1 or value & (value - 1):
+            if value & (value - 1):
                 raise ConfigError(
                     f"{name} is not a power of two",
                     where=name,
@@ -53,7 +53,7 @@ class Sram:
     lines: int = 256
 
     def __post_init__(self) -> None:
-        _positive(self, "lines")
+        check_counts(self, lines=1 << 24)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ class Softmax:
     fifo_beats: int = 128  #: beats held until the sum of the row is known
 
     def __post_init__(self) -> None:
-        _positive(self, "latency", "fifo_beats")
+        check_counts(self, latency=1 << 20, fifo_beats=1 << 22)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,22 +100,22 @@ class Arch:
     dram: Dram = field(default_factory=Dram)
 
     def __post_init__(self) -> None:
-        _positive(
+        check_counts(
             self,
-            "multipliers",
-            "max_scores_per_cycle",
-            "fetch_ports",
-            "address_fifo",
-            "data_fifo",
-            "fetch_latency",
-            "converter_lines",
-            "live_allocations",
-            "k_phases",
-            "decision_queries",
-            "probability_queries",
-            "qk_latency",
-            "decision_latency",
-            "pv_latency",
+            multipliers=1 << 20,
+            max_scores_per_cycle=4096,
+            fetch_ports=1024,
+            address_fifo=4096,
+            data_fifo=4096,
+            fetch_latency=1 << 16,
+            converter_lines=4096,
+            live_allocations=1 << 20,
+            k_phases=1 << 20,
+            decision_queries=1 << 20,
+            probability_queries=1 << 20,
+            qk_latency=1 << 20,
+            decision_latency=1 << 20,
+            pv_latency=1 << 20,
         )
         if not 0 < self.clock_ghz <= 100:
             raise ConfigError(
@@ -155,15 +155,3 @@ def load_arch(name: str, settings: Sequence[str] = ()) -> Arch:
     path = preset_path("arch", name)
     arch = build(Arch, {"name": path.stem, **read_toml(path)}, where=str(name))
     return override(Arch, arch, settings, where=f"arch {name}")
-
-
-def _positive(value: Any, *names: str) -> None:
-    for name in names:
-        if not 1 <= getattr(value, name) <= 1 << 30:
-            raise ConfigError(
-                f"{name} is out of range",
-                where=name,
-                expected=f"an integer in 1..{1 << 30}",
-                got=str(getattr(value, name)),
-                remedy="start from a preset",
-            )

@@ -11,6 +11,16 @@ from sparcade.errors import SparcadeError
 from sparcade.version import MODEL_VERSION, PACKAGE_VERSION
 
 
+def _refused(error: OSError) -> SparcadeError:
+    return SparcadeError(
+        "the file system refused",
+        where=str(error.filename or "a file"),
+        expected="a path that can be read, or written to",
+        got=error.strerror or str(error),
+        remedy="check the path and its permissions",
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; exit code 0, or 2 for bad input (one error, no traceback)."""
     parser = argparse.ArgumentParser(
@@ -28,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
+        print(f"error: {_refused(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)

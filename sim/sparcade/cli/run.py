@@ -63,4 +63,4 @@ def run(options: argparse.Namespace) -> None:
         shape = evaluation.run.workload.shape
         folder = options.out or Path("reports") / f"{shape.name}-{shape.policy}-{arch.name}"
         files = write_report(folder, evaluation, trace)
-    print_summary(Console(), evaluation, files)
+    print_summary(Console(markup=False, highlight=False), evaluation, files)

@@ -48,7 +48,7 @@ def show_info(options: argparse.Namespace) -> None:
     from sparcade.cli.sources import load_trace
     from sparcade.report.trace_info import print_info
 
-    print_info(Console(), load_trace(options.trace))
+    print_info(Console(markup=False, highlight=False), load_trace(options.trace))
 
 
 def show_list(_: argparse.Namespace) -> None:
@@ -79,7 +79,7 @@ def make_synthetic(options: argparse.Namespace) -> None:
 
 def show_survivors(options: argparse.Namespace) -> None:
     """Print or write the survivors of a trace under a policy."""
-    from sparcade._files import write_text
+    from sparcade._files import new_file
     from sparcade.cli.sources import load_trace
     from sparcade.evaluation import default_policy
     from sparcade.policy import apply, load_policy
@@ -90,6 +90,7 @@ def show_survivors(options: argparse.Namespace) -> None:
     command = f"sparcade trace survivors {options.trace} --policy {policy}"
     text = survivors_text(trace, apply(trace, load_policy(policy)), command)
     if options.out:
-        write_text(options.out, text)
+        with new_file(options.out) as fresh:
+            fresh.write_text(text, encoding="utf-8")
     else:
         print(text, end="")

@@ -13,6 +13,8 @@ from sparcade.numerics import KeyFormat
 from sparcade.policy.protocol import Ids, TopK
 from sparcade.topk import select
 
+_MANY = 1 << 62
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
@@ -32,14 +34,13 @@ def ask(call: Callable[[Any], Any], argument: Any, *, method: str, where: str) -
         return call(argument)
     except SparcadeError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         line = error.__traceback__.tb_next if error.__traceback__ else None
         while line is not None and line.tb_next is not None:
             line = line.tb_next
         place = f" (line {line.tb_lineno} of {line.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]})" if line else ""
-        raise policy_error(
-            "the policy raised", method, where, "an answer", f"{type(error).__name__}: {error}{place}"
-        ) from error
+        got = f"{type(error).__name__}: {error}{place}"
+        raise policy_error("the policy raised", method, where, "an answer", got) from error
 
 
 def check_choice(choice: Any, candidates: Ids, score_bits: int, *, method: str, where: str) -> Answer:
@@ -48,74 +49,102 @@ def check_choice(choice: Any, candidates: Ids, score_bits: int, *, method: str, 
         return Answer(ids=candidates)
     if isinstance(choice, TopK):
         return _ranked(choice, candidates, score_bits, method, where)
-    try:
-        ids = np.asarray(choice)
-    except (ValueError, TypeError):
-        ids = np.empty(0, object)
-    if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
-        got = f"{type(choice).__name__} {choice!r}"[:120]
-        raise policy_error("the answer is neither TopK nor ids", method, where, "TopK(scores, k) or integer ids", got)
-    ids = np.sort(ids.astype(np.int64))
+    ids = _integers(choice)
+    if ids is None:
+        expected = "TopK(scores, k) or integer ids"
+        raise policy_error("the answer is neither TopK nor ids", method, where, expected, _shown(choice))
+    ids = _distinct(ids, candidates, method, where)
     if not len(ids):
         raise policy_error("nothing would survive", method, where, "at least one id", "an empty array")
-    if (ids[1:] == ids[:-1]).any():
-        twice = int(ids[1:][ids[1:] == ids[:-1]][0])
-        raise policy_error("an id is named twice", method, where, "each id once", f"id {twice} twice")
-    if not _subset(ids, candidates):
-        stranger = int(np.setdiff1d(ids, candidates)[0])
-        what = "the answer holds an id that was pruned before or does not exist"
-        raise policy_error(what, method, where, f"ids out of the {len(candidates)} candidates", f"id {stranger}")
     return Answer(ids=ids, uncharged=len(ids) < len(candidates))
 
 
 def check_bits(answer: Any, *, where: str) -> KeyFormat:
     """Turn (msb, lsb, threshold) into a `KeyFormat`."""
-    try:
-        msb, lsb, threshold = answer
-        if isinstance(msb, bool) or int(msb) != msb or int(lsb) != lsb:
-            raise ValueError
-        return KeyFormat(msb_bits=int(msb), lsb_bits=int(lsb), threshold=float(threshold))
-    except SparcadeError as error:
-        raise policy_error(error.what, "bits", where, error.expected, error.got) from None
-    except (TypeError, ValueError):
+    fields: list[Any] = list(answer) if isinstance(answer, tuple | list) else []
+    widths = [field for field in fields[:2] if isinstance(field, int | np.integer) and not isinstance(field, bool)]
+    threshold = fields[2] if len(fields) == 3 else None
+    if len(widths) != 2 or not isinstance(threshold, int | float | np.floating) or isinstance(threshold, bool):
         expected = "(MSB bits, LSB bits, threshold)"
-        raise policy_error("bits() returned something else", "bits", where, expected, repr(answer)[:80]) from None
+        raise policy_error("bits() returned something else", "bits", where, expected, _shown(answer))
+    small = [int(width) if 0 <= width < 100 else -1 for width in widths]
+    try:
+        return KeyFormat(msb_bits=small[0], lsb_bits=small[1], threshold=float(threshold) if threshold <= 1 else 2.0)
+    except SparcadeError as error:
+        got = f"{small[0]} + {small[1]} bits, threshold {threshold}"
+        raise policy_error(error.what, "bits", where, error.expected, got) from None
 
 
 def _ranked(choice: TopK, candidates: Ids, score_bits: int, method: str, where: str) -> Answer:
-    scores = np.asarray(choice.scores)
-    if scores.shape != candidates.shape or not np.issubdtype(scores.dtype, np.integer):
+    scores = _integers(choice.scores)
+    if scores is None or scores.shape != candidates.shape:
         expected = f"{len(candidates)} integers (12 fractional bits), one per candidate"
-        got = f"{scores.dtype} of shape {scores.shape}"
+        array = choice.scores if isinstance(choice.scores, np.ndarray) else None
+        got = _shown(choice.scores) if array is None else f"{array.dtype} of shape {array.shape}"
         raise policy_error("TopK.scores does not match the candidates", method, where, expected, got)
-    scores = scores.astype(np.int64)
-    if ((scores < 0) | (scores >= 1 << score_bits)).any():
-        bad = int(scores[(scores < 0) | (scores >= 1 << score_bits)][0])
-        raise policy_error("a score does not fit the engine", method, where, f"0 to 2^{score_bits} - 1", str(bad))
-    k, protected = choice.k, np.asarray(choice.protected, np.int64)
+    low, high = int(scores.min()), int(scores.max())
+    if low < 0 or high >= 1 << score_bits:
+        got = str(low if low < 0 else high)
+        raise policy_error("a score does not fit the engine", method, where, f"0 to 2^{score_bits} - 1", got)
+    k = choice.k
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise policy_error("TopK.k is not a count", method, where, "an integer from 1", repr(k))
-    if len(protected) and not _subset(protected, candidates):
-        raise policy_error(
-            "a protected id is no candidate", method, where, "ids of candidates", str(protected[:8].tolist())
-        )
+        raise policy_error("TopK.k is not a count", method, where, "an integer from 1", _shown(k))
+    k = int(min(k, len(candidates)))
+    protected = _integers(choice.protected)
+    if protected is None:
+        got = _shown(choice.protected)
+        raise policy_error("TopK.protected is not a list of ids", method, where, "integer ids", got)
     if not len(protected):
-        ranked = select(scores, int(k), score_bits)
+        ranked = select(scores, k, score_bits)
         if not len(ranked.passes):
             return Answer(ids=candidates, scores=scores)
-        return Answer(ids=candidates[ranked.kept], n=len(scores), k=int(k), passes=ranked.passes, scores=scores)
+        return Answer(ids=candidates[ranked.kept], n=len(scores), k=k, passes=ranked.passes, scores=scores)
+    protected = _distinct(protected, candidates, method, f"{where}, TopK.protected")
     pool = np.ones(len(candidates), np.bool_)
     pool[np.searchsorted(candidates, protected)] = False
-    room = max(0, int(k) - len(protected))
+    room = max(0, k - len(protected))
     ranked = select(scores[pool], room, score_bits)
-    ids = np.sort(np.concatenate([candidates[~pool], candidates[pool][ranked.kept]]))
+    ids = np.sort(np.concatenate([protected, candidates[pool][ranked.kept]]))
     size = int(np.count_nonzero(pool)) if len(ranked.passes) else 0
     return Answer(ids=ids, n=size, k=room if size else 0, passes=ranked.passes, scores=scores)
 
 
-def _subset(ids: Ids, candidates: Ids) -> bool:
-    places = np.searchsorted(candidates, ids)
-    return bool((places < len(candidates)).all() and (candidates[np.minimum(places, len(candidates) - 1)] == ids).all())
+def _integers(value: Any) -> Ids | None:
+    """A list of integers as an array, or None for anything else; () counts as a list without ids."""
+    if isinstance(value, tuple) and not value:
+        return np.empty(0, np.int64)
+    try:
+        array = np.asarray(value)
+        if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+            return None
+        if array.dtype == np.uint64 and len(array) and int(array.max()) >= _MANY:
+            return None
+        return array.astype(np.int64)
+    except Exception:  # whatever a foreign object raises when it is asked to be an array
+        return None
+
+
+def _distinct(ids: Ids, candidates: Ids, method: str, where: str) -> Ids:
+    """Ids in order, each once, all among the candidates."""
+    ids = np.sort(ids)
+    if (ids[1:] == ids[:-1]).any():
+        twice = int(ids[1:][ids[1:] == ids[:-1]][0])
+        raise policy_error("an id is named twice", method, where, "each id once", f"id {twice} twice")
+    places = np.minimum(np.searchsorted(candidates, ids), len(candidates) - 1)
+    strangers = ids[candidates[places] != ids]
+    if len(strangers):
+        what = "the answer holds an id that was pruned before or does not exist"
+        raise policy_error(
+            what, method, where, f"ids out of the {len(candidates)} candidates", f"id {int(strangers[0])}"
+        )
+    return ids
+
+
+def _shown(value: Any) -> str:
+    try:
+        return f"{type(value).__name__} {value!r}"[:120]
+    except Exception:  # a foreign __repr__
+        return type(value).__name__
 
 
 def policy_error(what: str, method: str, where: str, expected: str, got: str) -> PolicyError:

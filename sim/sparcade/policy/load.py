@@ -62,7 +62,7 @@ def _user_policy(name: str) -> Policy:
     try:
         spec.loader.exec_module(module)
         policy = getattr(module, class_name)()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _not_a_policy(name, f"{type(error).__name__}: {error}") from error
     missing = [method for method in _METHODS if not callable(getattr(policy, method, None))]
     if missing:

@@ -15,6 +15,7 @@ from sparcade.numerics.fixed_point import ONE, KeyFormat
 from sparcade.policy.answers import ask, check_bits, check_choice, policy_error
 from sparcade.policy.protocol import (
     IMPORTANCE_BITS,
+    IMPORTANCE_MAX,
     LOCAL_BITS,
     HeadState,
     Ids,
@@ -101,8 +102,8 @@ class _Replay:
             nothing = np.zeros(count, np.int64)
             tally = _Tally(nothing, nothing, np.zeros(self.model.heads, np.int64))
             for step in range(1 + sequence.decode_steps):
-                tokens = np.arange(sequence.prompt_tokens + step, dtype=np.int64)
-                heads = np.arange(self.model.heads, dtype=np.int64)
+                tokens = _read_only(np.arange(sequence.prompt_tokens + step, dtype=np.int64))
+                heads = _read_only(np.arange(self.model.heads, dtype=np.int64))
                 for layer in range(self.model.layers):
                     key = (index, step, layer)
                     tokens = self._choose_tokens(key, tokens, sequence.prompt_tokens + step, tally)
@@ -145,8 +146,8 @@ class _Replay:
             context=context,
             newest=newest,
             candidates=candidates,
-            probability=tally.probability[:context],
-            seen=tally.seen[:context],
+            probability=_read_only(tally.probability[:context]),
+            seen=_read_only(tally.seen[:context]),
         )
         ids = self._choose(key, "token", self.policy.keep_tokens, state, candidates)
         if newest is not None and ids[-1] != newest:
@@ -159,7 +160,7 @@ class _Replay:
         return ids
 
     def _choose_heads(self, key: LayerKey, candidates: Ids, tally: _Tally) -> Ids:
-        state = HeadState(step=key[1], layer=key[2], candidates=candidates, output=tally.head_output)
+        state = HeadState(step=key[1], layer=key[2], candidates=candidates, output=_read_only(tally.head_output))
         self.heads[key] = self._choose(key, "head", self.policy.keep_heads, state, candidates)
         return self.heads[key]
 
@@ -177,7 +178,7 @@ class _Replay:
                 what, expected = "there are no scores before the first layer", "ids, or state.candidates"
                 raise policy_error(what, name, _at(key), expected, f"TopK of {answer.n} candidates")
             self.builder.end_layer_with(kind, answer.n, answer.k, answer.passes)
-        return answer.ids
+        return _read_only(answer.ids)
 
     def _run_layer(self, key: LayerKey, tokens: Ids, heads: Ids, tensors: SequenceTensors, count: int) -> _Tally:
         step = key[1]
@@ -228,6 +229,7 @@ class _Replay:
         attend_heads(
             query, msb, keys, kv_heads, batch.sees, factors, threshold, scratch, floats, probabilities, refetched
         )
+        probabilities = _read_only(probabilities)
         kept = np.ones(floats.shape, np.bool_)
         for index, head in enumerate(heads.tolist()):
             table = np.zeros(len(batch.queries), QUERY)
@@ -241,7 +243,8 @@ class _Replay:
         weigh_heads(weights, values, kv_heads, batch.sees, kept, out, magnitudes)
         scales = words.value_scale[kv_heads]
         tally.probability[ids] += probabilities.sum(axis=(0, 1))
-        tally.head_output[heads] = np.floor(magnitudes * (ONE if form.is_float else scales) + 0.5).astype(np.int64)
+        importance = np.floor(magnitudes * (ONE if form.is_float else scales) + 0.5)
+        tally.head_output[heads] = np.minimum(importance, IMPORTANCE_MAX).astype(np.int64)
         return out if form.is_float else out * scales[:, None, None] / ONE
 
     def _add_row(self, batch: _HeadBatch, head: int, value_ids: Ids, queries: npt.NDArray[Any]) -> None:
@@ -312,6 +315,13 @@ def _batches(forms: list[KeyFormat], elements: int) -> Iterator[tuple[int, int]]
         if end == len(forms) or forms[end] != forms[start] or end - start == most:
             yield start, end
             start = end
+
+
+def _read_only(array: Ids) -> Ids:
+    """A view that a policy can't write to."""
+    view = array.view()
+    view.setflags(write=False)
+    return view
 
 
 def _common(ids: Ids, others: Ids) -> int:

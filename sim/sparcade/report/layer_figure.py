@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from sparcade.energy import PARTS
 from sparcade.evaluation import Evaluation
-from sparcade.report.svg import save_svg
+from sparcade.report.svg import plain, save_svg
 
 _KIND_COLOURS = {"k_msb": "#2b6cb0", "k_lsb": "#90cdf4", "v": "#2f855a", "q": "#d69e2e", "out": "#a0aec0"}
 _KIND_LABELS = {"k_msb": "K (MSB or only plane)", "k_lsb": "K LSB refetch", "v": "V", "q": "Q", "out": "output"}
@@ -38,7 +38,7 @@ def draw_layers(evaluation: Evaluation, path: Path) -> None:
     title = f"{run.workload.shape.name}: {run.workload.shape.policy} on {run.arch.name}"
     if evaluation.baseline is not None:
         title += f" (outline: {evaluation.baseline.workload.shape.policy} on the same hardware)"
-    figure.suptitle(title)
+    figure.suptitle(plain(title))
     for line, phase in zip(axes, phases, strict=True):
         mine, other = ([layer for layer in table if layer["phase"] == phase] for table in (ours, theirs))
         kinds = {

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from sparcade.policy import PolicyResult
-from sparcade.report.svg import save_svg
+from sparcade.report.svg import plain, save_svg
 from sparcade.trace import AttentionTrace
 
 #: Sentences up to this many tokens are drawn once per layer, longer texts once, coloured by depth of survival.
@@ -113,7 +113,7 @@ def _draw_lines(lines: list[_Line], title: str, key: list[tuple[str, str]], path
     axes.set_xlim(0, columns)
     axes.set_ylim(len(lines), 0)
     axes.axis("off")
-    figure.text(0.5, 1 - 0.3 / total_height, title, ha="center", va="center", fontsize=12)
+    figure.text(0.5, 1 - 0.3 / total_height, plain(title), ha="center", va="center", fontsize=12)
     boxes, fills = [], []
     for row, line in enumerate(lines):
         inks: dict[str, str] = {}
@@ -146,6 +146,5 @@ def _depth(trace: AttentionTrace, replay: PolicyResult, index: int, step: int) -
 
 
 def _printable(token: str) -> str:
-    """A token as one line of printable text; `$` is escaped from matplotlib's mathematics."""
-    text = token.replace("\n", "↵").replace("\t", " ")
-    return "".join(letter if letter.isprintable() else "·" for letter in text).replace("$", r"\$")
+    """A token as one line of printable text."""
+    return plain(token.replace("\n", "↵").replace("\t", " "))

@@ -48,7 +48,7 @@ def print_summary(console: Console, evaluation: Evaluation, files: list[Path]) -
     row("  DRAM", "µJ", lambda part: f"{part['energy_joules']['dram'] * 1e6:,.2f}")
     row("executed MACs x 2", "TOPS", lambda part: f"{part['executed_tops']:.3f}")
     row("LSB refetches", "queries", lambda part: f"{part['counters']['refetches']:,}")
-    row("cascade top-k, fetcher waits", "cycles", lambda part: f"{part['counters']['fetch_cascade']:,}")
+    row("cascade top-k, not hidden", "cycles", lambda part: f"{part['counters']['fetch_cascade']:,}")
     console.print(table)
     if comparison:
         _print_comparison(console, comparison, list(parts))

@@ -54,7 +54,6 @@ def print_info(console: Console, trace: AttentionTrace) -> None:
         console.print(
             f"sequence {index}: {sequence.prompt_tokens} prompt tokens + {sequence.decode_steps} decode steps: "
             f"{text[:70]}{'...' if len(text) > 70 else ''}",
-            markup=False,
         )
     notes = MaximumProbability()
     apply(trace, notes)

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from sparcade.errors import ConfigError
+from sparcade.config import check_counts
 
 Ints = npt.NDArray[np.int64]
 
@@ -32,15 +32,7 @@ class TopKParams:
     source: str = "SpAtten Table I: parallelism 16; overlapped engine: estimate"
 
     def __post_init__(self) -> None:
-        for name in ("lanes", "input_width", "score_bits", "capacity"):
-            if getattr(self, name) < 1:
-                raise ConfigError(
-                    f"{name} is not positive",
-                    where=name,
-                    expected="an integer from 1",
-                    got=str(getattr(self, name)),
-                    remedy="start from a preset",
-                )
+        check_counts(self, lanes=4096, input_width=4096, score_bits=32, capacity=1 << 22)
 
 
 def query_cycles(params: TopKParams, sizes: Ints, pass_sizes: Ints, offsets: Ints, width: int) -> Ints:

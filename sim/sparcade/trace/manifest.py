@@ -13,6 +13,7 @@ SCHEMA = "sparcade.trace"
 SCHEMA_VERSION = 1
 #: Largest dimension accepted anywhere: far above any real model, far below what would overflow an index.
 _LIMIT = 1 << 24
+_LARGEST_SCALING = 1e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +125,9 @@ def _model(table: dict[str, Any], where: str) -> ModelShape:
             f"a divisor of heads = {model.heads}",
             str(model.kv_heads),
         )
-    if model.scaling <= 0:
-        raise _error("the scaling is not positive", f"{where}.scaling", "a number above 0", repr(model.scaling))
+    if not 0 < model.scaling <= _LARGEST_SCALING:
+        expected = f"a number above 0, at most {_LARGEST_SCALING:g}"
+        raise _error("the scaling is not plausible", f"{where}.scaling", expected, repr(model.scaling))
     return model
 
 
@@ -204,10 +206,12 @@ def _count(table: dict[str, Any], name: str, where: str) -> int:
 
 
 def _number(table: dict[str, Any], name: str, where: str) -> float:
-    value = table.get(name)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+    value: Any = table.get(name)
+    if type(value) is int and abs(value) <= _LIMIT:
+        value = float(value)
+    if not isinstance(value, float) or not math.isfinite(value):
         raise _error(f"{name} is not a number", f"{where}.{name}", "a finite number", repr(value)[:60])
-    return float(value)
+    return value
 
 
 def _integers(table: dict[str, Any], name: str, where: str) -> tuple[int, ...]:

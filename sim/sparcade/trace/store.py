@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from sparcade._files import canonical_json, content_hash, file_hash, new_folder
+from sparcade._files import canonical_json, content_hash, file_hash, new_folder, parse_json
 from sparcade.errors import TraceError
 from sparcade.trace.manifest import Manifest, parse
 
@@ -50,7 +49,7 @@ class AttentionTrace:
         folder = Path(folder)
         path = folder / "manifest.json"
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
+            raw = parse_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise TraceError(
                 "this is not a trace",

@@ -16,6 +16,8 @@ from sparcade.trace.store import AttentionTrace, LayerTensors
 Floats = npt.NDArray[np.float64]
 #: Rows of the prompt whose output is stored, as in captured traces.
 _PREFILL_ROWS = 32
+#: Largest Q of a synthetic trace [elements].
+_ELEMENTS = 1 << 28
 
 
 def synthesize(
@@ -43,12 +45,14 @@ def synthesize(
     """
     counts = {"layers": layers, "heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "prompt": prompt_tokens}
     bad = [name for name, value in counts.items() if value < 1] + ["decode"] * (decode_steps < 0)
+    bad += ["seed"] * (seed < 0) + ["size"] * (layers * heads * head_dim * (prompt_tokens + decode_steps) > _ELEMENTS)
     bad += ["kv_heads"] * (not bad and heads % kv_heads > 0) + ["decode"] * (mask == "full" and decode_steps > 0)
     if bad:
         raise ConfigError(
             "the synthetic trace has an impossible shape",
             where=bad[0],
-            expected="positive counts, heads a multiple of kv_heads, no decode steps with mask 'full'",
+            expected="positive counts, heads a multiple of kv_heads, no decode steps with mask 'full', "
+            f"seed from 0, at most {_ELEMENTS} elements of Q",
             got=str({**counts, "decode": decode_steps, "mask": mask}),
             remedy="change that number",
         )

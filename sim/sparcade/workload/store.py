@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import zipfile
+import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,38 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from sparcade._files import canonical_json
+from sparcade._files import canonical_json, new_file, parse_json
 from sparcade.errors import WorkloadError
 from sparcade.workload.tables import PASS, QUERY, ROW
 
 SCHEMA = "sparcade.workload"
 SCHEMA_VERSION = 1
+_CASCADES = ("token", "head")
 _ARRAYS = {"rows": ROW, "queries": QUERY, "passes": PASS, "key_ids": np.dtype("u4"), "value_ids": np.dtype("u4")}
 Table = npt.NDArray[Any]
+#: Largest shape accepted: addresses of every region fit 64 bits.
+_LIMITS = {
+    "layers": 1 << 10,
+    "heads": 1 << 10,
+    "kv_heads": 1 << 10,
+    "head_dim": 1 << 13,
+    "max_context": 1 << 22,
+    "uncharged_selections": 1 << 62,
+}
+#: What a damaged archive makes zipfile, zlib, NumPy and json raise.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    ArithmeticError,
+    MemoryError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,15 +103,12 @@ class Workload:
         path = Path(path)
         manifest = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "content_hash": self.content_hash}
         text = canonical_json({**manifest, "shape": asdict(self.shape)})
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.partial")
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        with new_file(path) as fresh, zipfile.ZipFile(fresh, "w", zipfile.ZIP_DEFLATED) as archive:
             for name in _ARRAYS:
                 buffer = io.BytesIO()
                 np.save(buffer, getattr(self, name), allow_pickle=False)
                 archive.writestr(zipfile.ZipInfo(f"{name}.npy"), buffer.getvalue(), zipfile.ZIP_DEFLATED)
             archive.writestr(zipfile.ZipInfo("manifest.json"), text, zipfile.ZIP_DEFLATED)
-        temporary.replace(path)
 
     @classmethod
     def load(cls, path: str | Path) -> Workload:
@@ -101,7 +122,7 @@ class Workload:
         path = Path(path)
         try:
             with zipfile.ZipFile(path) as archive:
-                manifest = json.loads(archive.read("manifest.json"))
+                manifest = parse_json(archive.read("manifest.json").decode())
                 arrays = {
                     name: np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False) for name in _ARRAYS
                 }
@@ -111,10 +132,12 @@ class Workload:
                 if arrays[name].dtype != dtype or arrays[name].ndim != 1:
                     raise ValueError(f"array {name!r} is {arrays[name].dtype} with {arrays[name].ndim} axes")
             shape = WorkloadShape(**manifest["shape"])
-            for name in ("layers", "heads", "kv_heads", "head_dim", "max_context", "uncharged_selections"):
-                if type(getattr(shape, name)) is not int or getattr(shape, name) < (name != "uncharged_selections"):
-                    raise ValueError(f"shape.{name} is {getattr(shape, name)!r}")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+            for name, most in _LIMITS.items():
+                if type(getattr(shape, name)) is not int or not 0 <= getattr(shape, name) <= most:
+                    raise ValueError(f"shape.{name} is not a count up to {most}")
+        except FileNotFoundError:
+            raise
+        except _UNREADABLE as error:
             raise WorkloadError(
                 "the file is not a workload",
                 where=str(path),
@@ -137,6 +160,17 @@ class Workload:
 def _check(workload: Workload) -> None:
     """Hold every reference and every order that the timing kernel relies on."""
     rows, queries, shape = workload.rows, workload.queries, workload.shape
+    lists = [(queries, "pass_start", "passes"), *((rows, f"{kind}_pass_start", f"{kind}_passes") for kind in _CASCADES)]
+    pass_counts = [table[count].sum(dtype=np.int64) for table, _, count in lists]
+    counts = [
+        ("it has no rows", len(rows) > 0),
+        ("key ids do not follow the rows", _follows(rows["key_start"], rows["keys"], len(workload.key_ids))),
+        ("value ids do not follow the rows", _follows(rows["value_start"], rows["values"], len(workload.value_ids))),
+        ("queries do not follow the rows", _follows(rows["query_start"], rows["queries"], len(queries))),
+        ("pass lists do not add up", sum(pass_counts) == len(workload.passes)),
+        *(("a pass list is out of range", _inside(t[s], t[c], len(workload.passes))) for t, s, c in lists),
+    ]
+    _require(counts, workload)
     order = np.lexsort([rows[name] for name in ("head", "kv_head", "layer", "step", "sequence")])
     owner = np.repeat(np.arange(len(rows)), rows["queries"])
     key_owner = np.repeat(np.arange(len(rows)), rows["keys"])
@@ -144,12 +178,8 @@ def _check(workload: Workload) -> None:
     single = (rows["lsb_bits"] == 0) & np.isin(rows["msb_bits"], (4, 6, 8, 10, 12, 32))
     double = (rows["lsb_bits"] == 4) & np.isin(rows["msb_bits"], (4, 6, 8))
     tests = [
-        ("it has no rows", len(rows) > 0),
         ("the rows are not sorted", bool((order == np.arange(len(rows))).all())),
         ("a row has no keys, values or queries", bool((rows["keys"] > 0).all() and (rows["queries"] > 0).all())),
-        ("key ids do not follow the rows", _follows(rows["key_start"], rows["keys"], len(workload.key_ids))),
-        ("value ids do not follow the rows", _follows(rows["value_start"], rows["values"], len(workload.value_ids))),
-        ("queries do not follow the rows", _follows(rows["query_start"], rows["queries"], len(queries))),
         ("a layer or head is outside the model", bool((rows["layer"] < shape.layers).all())),
         ("a head is outside the model", bool((rows["head"] < shape.heads).all())),
         ("a KV head is outside the model", bool((rows["kv_head"] < shape.kv_heads).all())),
@@ -167,11 +197,32 @@ def _check(workload: Workload) -> None:
         ("the heads of a KV head differ in keys or bits", _same_keys(rows)),
         ("a query token is outside the context", bool((queries["token"] < rows["context"][owner]).all())),
         ("a refetch without an LSB plane", bool((~queries["refetch"] | (rows["lsb_bits"][owner] > 0)).all())),
-        ("a pass list is out of range", _inside(queries["pass_start"], queries["passes"], len(workload.passes))),
-        ("a pass list is out of range", _inside(rows["token_pass_start"], rows["token_passes"], len(workload.passes))),
-        ("a pass list is out of range", _inside(rows["head_pass_start"], rows["head_passes"], len(workload.passes))),
+        ("a query weighs more values than its row has", _within(queries["values"], 1, rows["values"][owner])),
+        (
+            "a pass is no partition of its list",
+            _partitions(workload, queries["visible"], queries, ""),
+        ),
+        ("a selection ranks more tokens than there are", _within(rows["token_n"], 0, rows["context"])),
+        ("a selection ranks more heads than there are", _within(rows["head_n"], 0, np.full(len(rows), shape.heads))),
+        *(
+            (
+                "a pass is no partition of its list",
+                _partitions(workload, rows[f"{k}_n"], rows, f"{k}_"),
+            )
+            for k in _CASCADES
+        ),
     ]
     _require(tests, workload)
+
+
+def _partitions(workload: Workload, n: Table, table: Table, prefix: str) -> bool:
+    """Every pass of the selections of a table splits a list no longer than their n candidates."""
+    start, count = table[f"{prefix}pass_start"], table[f"{prefix}passes"].astype(np.int64)
+    first = np.cumsum(count) - count
+    index = np.arange(count.sum()) - np.repeat(first, count) + np.repeat(start, count)
+    passes = {name: workload.passes[name][index].astype(np.int64) for name in PASS.names or ()}
+    parts = passes["greater"] + passes["equal"] <= passes["size"]
+    return bool((parts & (passes["size"] <= np.repeat(n, count))).all())
 
 
 def _require(tests: list[tuple[str, bool]], workload: Workload) -> None:

@@ -50,7 +50,7 @@ def new_folder(target: Path, *, marker: str, owns: Callable[[str], object]) -> I
     `owns` (what we wrote earlier): a folder of the user's own is never deleted.
     """
     target = Path(target)
-    _refuse_foreign(target, marker, owns)
+    refuse_foreign(target, marker=marker, owns=owns)
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
@@ -90,7 +90,8 @@ def _umask() -> int:
     return current
 
 
-def _refuse_foreign(target: Path, marker: str, owns: Callable[[str], object]) -> None:
+def refuse_foreign(target: Path, *, marker: str, owns: Callable[[str], object]) -> None:
+    """Raise a `ConfigError` if `target` holds anything that we did not write."""
     if not target.exists():
         return
     present = {entry.name for entry in target.iterdir()} if target.is_dir() else {target.name}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,8 @@ def run(options: argparse.Namespace) -> None:
     from sparcade.cli.sources import load_source
     from sparcade.errors import ConfigError
     from sparcade.evaluation import default_policy, evaluate
-    from sparcade.policy import load_policy
-    from sparcade.report.folder import write_report
+    from sparcade.policy import load_policy, policy_name
+    from sparcade.report.folder import check_folder, write_report
     from sparcade.report.terminal import print_summary
     from sparcade.trace import AttentionTrace
 
@@ -58,9 +59,13 @@ def run(options: argparse.Namespace) -> None:
         )
     policy = load_policy(options.policy or default_policy(trace), policy_settings) if trace else None
     compare = load_policy(options.compare) if options.compare else None
+    if isinstance(source, AttentionTrace):
+        names = source.name, policy_name(policy) if policy else ""
+    else:
+        names = source.shape.name, source.shape.policy
+    folder = options.out or Path("reports") / re.sub(r"[^\w.-]+", "_", "-".join((*names, arch.name)))
+    check_folder(folder)
     with Stages() as stages:
         evaluation = evaluate(source, arch, policy=policy, compare=compare, step=stages.step)
-        shape = evaluation.run.workload.shape
-        folder = options.out or Path("reports") / f"{shape.name}-{shape.policy}-{arch.name}"
         files = write_report(folder, evaluation, trace)
     print_summary(Console(markup=False, highlight=False), evaluation, files)

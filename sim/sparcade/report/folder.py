@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from sparcade._files import canonical_json, new_folder
+from sparcade._files import canonical_json, new_folder, refuse_foreign
 from sparcade.evaluation import Evaluation
 from sparcade.report.layer_figure import draw_layers
 from sparcade.report.survival_figure import draw_survival
@@ -17,6 +17,11 @@ LAYERS = "layers.csv"
 LAYERS_PICTURE = "layers.svg"
 SURVIVAL_PICTURE = "survival.svg"
 _NAMES = frozenset((RESULT, LAYERS, LAYERS_PICTURE, SURVIVAL_PICTURE))
+
+
+def check_folder(folder: Path) -> None:
+    """Raise a `ConfigError` now if the report could not take the place of the folder later."""
+    refuse_foreign(folder, marker=RESULT, owns=_NAMES.__contains__)
 
 
 def write_report(folder: Path, evaluation: Evaluation, trace: AttentionTrace | None) -> list[Path]:

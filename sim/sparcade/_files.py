@@ -49,7 +49,7 @@ def new_folder(target: Path, *, marker: str, owns: Callable[[str], object]) -> I
     An existing `target` is replaced only if it is empty, or holds `marker` and only files whose name we
     `owns` (what we wrote earlier): a folder of the user's own is never deleted.
     """
-    target = Path(target)
+    target = Path(target).resolve()
     refuse_foreign(target, marker=marker, owns=owns)
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -57,12 +57,16 @@ def new_folder(target: Path, *, marker: str, owns: Callable[[str], object]) -> I
         yield fresh
         fresh.chmod(0o777 & ~_umask())
         if target.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-            target.replace(old)
-            fresh.replace(target)
+            old = fresh.with_name(f"{fresh.name}.old")
+            target.rename(old)
+            try:
+                fresh.rename(target)
+            except BaseException:
+                old.rename(target)
+                raise
             shutil.rmtree(old)
         else:
-            fresh.replace(target)
+            fresh.rename(target)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
@@ -92,6 +96,14 @@ def _umask() -> int:
 
 def refuse_foreign(target: Path, *, marker: str, owns: Callable[[str], object]) -> None:
     """Raise a `ConfigError` if `target` holds anything that we did not write."""
+    if target.resolve() == Path.cwd():
+        raise ConfigError(
+            "the output folder is the current folder",
+            where=str(target),
+            expected="a folder that can be replaced as a whole",
+            got="the folder that this command runs in",
+            remedy="name a folder inside it",
+        )
     if not target.exists():
         return
     present = {entry.name for entry in target.iterdir()} if target.is_dir() else {target.name}

@@ -13,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sparcade._files import content_hash
 from sparcade.errors import ConfigError
 
 T = TypeVar("T")
@@ -85,7 +86,11 @@ def tables(value: Any) -> Any:
 
 
 def override(cls: type[T], value: T, settings: Iterable[str], *, where: str) -> T:
-    """`value` with settings such as 'dram.channels=8' applied; the texts are TOML values, bare words are strings."""
+    """`value` with settings such as 'dram.channels=8' applied; the texts are TOML values, bare words are strings.
+
+    What was changed no longer carries the preset's name: four digits of its hash are added.
+    """
+    settings = list(settings)
     nested = tables(value)
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -105,7 +110,10 @@ def override(cls: type[T], value: T, settings: Iterable[str], *, where: str) -> 
                 table[part] = {}
             table = table[part]
         table[path[-1]] = _parse(text.strip())
-    return build(cls, nested, where=where)
+    changed = build(cls, nested, where=where)
+    if changed == value or getattr(changed, "name", None) != getattr(value, "name", None):
+        return changed
+    return build(cls, nested | {"name": f"{nested['name']}+{content_hash(tables(changed))[:4]}"}, where=where)
 
 
 def check_counts(value: Any, **limits: int) -> None:

@@ -71,8 +71,23 @@ class Evaluation:
             "saturated_elements": self.replay.saturated if self.replay else {},
             "keys_pruned_in_prefill_but_fetched_in_decode": self.replay.replayed_keys if self.replay else 0,
             "comparison": self.comparison(),
+            "assumptions": self.assumptions(),
             "invariants_held": [*INVARIANTS, ENERGY_LAW],
         }
+
+    def assumptions(self) -> list[str]:
+        """What the numbers rest on that was not measured or published."""
+        arch, rows = self.run.arch, self.run.workload.rows
+        notes = [
+            f"{arch.dram.kind} memory: {arch.dram.source}",
+            f"top-k engine {arch.topk.engine!r}: {arch.topk.source}",
+            f"energy {self.profile.name!r}, {self.profile.node}: published circuits, not fitted to SpAtten",
+        ]
+        if self.replay is not None:
+            notes.append("open loop: later layers saw the model's unpruned inputs")
+        if (rows["msb_bits"] == 32).any():
+            notes.append("32-bit words: timing only; energy is that of the 12-bit datapath")
+        return notes
 
     def part(self, run: RunResult, phase: str | None) -> dict[str, Any]:
         """Counters and derived figures of a phase, or of the whole run."""
@@ -103,7 +118,12 @@ class Evaluation:
         """Ratios over the baseline on the same arch, with the bandwidth of both; empty without one."""
         if self.baseline is None:
             return {}
-        table: dict[str, Any] = {"policy": self.baseline.workload.shape.policy}
+        work = self.baseline.workload
+        table: dict[str, Any] = {
+            "policy": work.shape.policy,
+            "policy_settings": work.shape.policy_settings,
+            "workload_hash": work.content_hash,
+        }
         for phase in (None, *PHASES):
             if phase is not None and not self.run.phase(phase).any():
                 continue
@@ -169,7 +189,10 @@ def evaluate(
     """
 
     def stage(name: str) -> Callable[[float], None]:
-        return (lambda fraction: step(name, fraction)) if step else (lambda fraction: None)
+        if step is None:
+            return lambda fraction: None
+        step(name, 0.0)
+        return lambda fraction: step(name, fraction)
 
     profile = load_profile()
     if isinstance(source, Workload):

@@ -47,7 +47,8 @@ def test_the_field_that_is_too_small_is_named(work: Workload, setting: str) -> N
         (Count.MACS_PV, "MACs executed"),
         (Count.REFETCHES, "flat row"),
         (Count.BITS_V, "bits of Q, K, V"),
-        (Count.TX_K_MSB, "bytes moved >= bits needed"),
+        (Count.TX_K_MSB, "transactions of each tensor"),
+        (Count.TX_OUT, "transactions of each tensor"),
     ],
 )
 def test_planted_miscounts_are_caught(work: Workload, column: Count, law: str) -> None:

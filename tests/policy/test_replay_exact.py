@@ -48,6 +48,7 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
             "protect_last": draw(st.integers(0, 2)),
             "in_prefill": draw(flag),
         }
+        tokens["in_prefill"] &= not tokens["decode_only"]
     if draw(flag):
         heads = draw(schedules(layers)) | {"in_prefill": draw(flag), "min_heads": draw(st.integers(1, 4))}
     if draw(flag):

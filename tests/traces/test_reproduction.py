@@ -38,29 +38,24 @@ def test_float_inputs_reproduce_the_model_to_1e_4(name: str) -> None:
 def twelve_bit_bound(trace: AttentionTrace, sequence: int, layer: int, head: int, row: int) -> float:
     """Largest possible error of one 12-bit output row.
 
-    With errors eq, ek of the elements of Q and K (half a step, or what was clipped), a score moves by at most
-    d = scaling * sum_i(|q_i| ek + |k_i| eq + eq ek), so a probability changes by a factor within e^(+-2d):
-    sum_j |p'_j - p_j| <= e^(2d) - 1. Rounding to 12 bits adds at most 2^-13 per key, and 2^-12 once where 4096 is
-    clipped to 4095. With |v| <= Vmax and error ev of an element of V, weighted by probabilities that sum to at most
-    1 + n 2^-13: |out' - out| <= (e^(2d) - 1 + n 2^-13 + 2^-12) Vmax + (1 + n 2^-13) ev. The polynomial of the
-    exponential is good to 4e-6 relative: 8e-6 more on the probabilities.
+    docs/policies.md derives it: with e the errors of the elements (half a step, or what was clipped) and d the largest
+    move of a score, (min(2, e^(2d) - 1) + n 2^-13 + 2^-12 + 8e-6) max|v| + (1 + n 2^-13) max ev.
     """
     tensors = trace.tensors(layer, sequence)
     shape, model = trace.manifest.sequences[sequence], trace.manifest.model
     keys = len(shape.tokens) if model.mask == "full" else row + 1
     kv_head, prompt = head // model.group, shape.prompt_tokens
 
-    def error(head_tensor: np.ndarray, used: np.ndarray) -> float:
+    def error(head_tensor: np.ndarray, used: np.ndarray) -> np.ndarray:
         scale = scale_of(head_tensor[:prompt], 12)
-        return max(scale / 2, float(np.abs(used).max()) - 2047 * scale)
+        return np.maximum(scale / 2, np.abs(used) - 2047 * scale)
 
     q, k, v = tensors.q[head, row], tensors.k[kv_head, :keys], tensors.v[kv_head, :keys]
-    eq, ek = error(tensors.q[head], q), error(tensors.k[kv_head], k)
-    move = (np.abs(q).sum() * ek + np.abs(k).sum(axis=1).max() * eq + model.head_dim * eq * ek) * model.scaling
+    eq, ek, ev = error(tensors.q[head], q), error(tensors.k[kv_head], k), error(tensors.v[kv_head], v)
+    move = model.scaling * float((np.abs(q) * ek + np.abs(k) * eq + eq * ek).sum(axis=1).max())
     rounding = keys * 2.0**-13
-    vmax = float(np.abs(v).max())
-    probability = math.expm1(2 * move) + rounding + 2.0**-12 + 8e-6
-    return probability * vmax + (1 + rounding) * error(tensors.v[kv_head], v)
+    probability = min(2.0, math.expm1(2 * move)) + rounding + 2.0**-12 + 8e-6
+    return probability * float(np.abs(v).max()) + (1 + rounding) * float(ev.max())
 
 
 @pytest.mark.parametrize("name", bundled_names())

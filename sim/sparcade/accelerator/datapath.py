@@ -74,8 +74,7 @@ def _end_row(t: int, plan: Plan, state: State, row: int) -> None:
         member = row
         while member >= 0 and rows[member].block == rows[row].block:
             if rows[member].new > 0:
-                lines = (rows[member].new + plan.geometry.per_line - 1) // plan.geometry.per_line
-                reg.value_lines += lines * plan.geometry.dwell
+                reg.value_lines += rows[member].value_lines
                 reg.value_live -= 1
             member -= 1
     if rows[row].head_selection:
@@ -131,8 +130,7 @@ def decide(t: int, plan: Plan, state: State) -> None:
     if job + 1 < rows[row].job_start + rows[row].jobs:
         return
     if rows[row].last_of_block:
-        lines = (rows[row].keys + plan.geometry.per_line - 1) // plan.geometry.per_line
-        reg.key_lines += lines * plan.geometry.dwell
+        reg.key_lines += rows[row].key_lines
         reg.key_live -= 1
     state.counts[row, _TOPK_PASSES] += rows[row].cascade_passes
     state.counts[row, _TOPK_ELEMENTS] += rows[row].cascade_elements

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sparcade._jit import kernel
 from sparcade.accelerator.counters import Count
-from sparcade.accelerator.plan import Plan
+from sparcade.accelerator.plan import OUTPUT_BITS, Plan
 from sparcade.accelerator.state import (
     NO_PLANE,
     PLANE_K,
@@ -28,7 +28,6 @@ _KEY_WRITES = int(Count.KEY_SRAM_WRITES)
 _VALUE_WRITES = int(Count.VALUE_SRAM_WRITES)
 _TX = int(Count.TX_Q)  # then K-MSB, K-LSB, V, out: in the order of the planes
 _BITS = int(Count.BITS_Q)
-_OUTPUT_BITS = 12
 _STARTED = 0
 
 
@@ -119,7 +118,7 @@ def _open_request(t: int, plan: Plan, state: State) -> None:
                 row = state.blocks[reg.lsb_head].queued_row
                 reg.lsb_head += 1
                 _open(plan, state, source, PLANE_LSB, row)
-                state.counts[row, _KEY_WRITES] += _lines(plan, rows[row].keys)
+                state.counts[row, _KEY_WRITES] += rows[row].key_lines
                 state.counts[row, _BITS + PLANE_LSB] += rows[row].keys * plan.geometry.head_dim * rows[row].lsb_bits
                 return
             if reg.next_row < rows.shape[0]:
@@ -136,7 +135,7 @@ def _open_request(t: int, plan: Plan, state: State) -> None:
                 reg.next_value_row += 1
             if reg.next_value_row < reg.value_rows:
                 row = reg.next_value_row
-                lines = _lines(plan, rows[row].new)
+                lines = rows[row].value_lines
                 value_stall = lines > reg.value_lines or reg.value_live >= plan.geometry.live_allocations
                 if not value_stall:
                     reg.next_value_row += 1
@@ -151,7 +150,7 @@ def _open_request(t: int, plan: Plan, state: State) -> None:
             reg.open_job = reg.next_output
             reg.next_output += 1
             _open(plan, state, source, PLANE_OUT, row)
-            state.counts[row, _BITS + PLANE_OUT] += plan.geometry.head_dim * _OUTPUT_BITS
+            state.counts[row, _BITS + PLANE_OUT] += plan.geometry.head_dim * OUTPUT_BITS
             return
         offset += 1
     if row_stall > 0:
@@ -172,7 +171,7 @@ def _row_stall(t: int, plan: Plan, state: State, row: int) -> int:
     if reg.next_row - reg.qk_rows >= plan.geometry.k_phases:
         return _K_PHASES
     if rows[row].first_of_block and (
-        _lines(plan, rows[row].keys) > reg.key_lines or reg.key_live >= plan.geometry.live_allocations
+        rows[row].key_lines > reg.key_lines or reg.key_live >= plan.geometry.live_allocations
     ):
         return _KEY_SRAM
     return _STARTED
@@ -184,7 +183,7 @@ def _start_row(plan: Plan, state: State, row: int) -> bool:
     reg, rows = state.reg, plan.rows
     reg.next_row += 1
     if rows[row].first_of_block:
-        lines = _lines(plan, rows[row].keys)
+        lines = rows[row].key_lines
         reg.key_lines -= lines
         reg.key_live += 1
         state.counts[row, _KEY_WRITES] += lines
@@ -269,7 +268,7 @@ def _request(plan: Plan, plane: int, row: int) -> tuple[int, int, int]:
         return rows[row].keys, rows[row].lsb_bits, rows[row].lsb_base
     if plane == PLANE_V:
         return rows[row].new, rows[row].value_bits, rows[row].v_base
-    return 1, _OUTPUT_BITS, plan.geometry.out_base
+    return 1, OUTPUT_BITS, plan.geometry.out_base
 
 
 @kernel
@@ -295,9 +294,3 @@ def _span(plan: Plan, vector: int, bits: int) -> tuple[int, int]:
         return first, (((vector + 1) * words + 7) // 8 - 1) // geometry.transaction_bytes
     size = (words + 8 * geometry.transaction_bytes - 1) // (8 * geometry.transaction_bytes)
     return vector * size, vector * size + size - 1
-
-
-@kernel
-def _lines(plan: Plan, vectors: int) -> int:
-    geometry = plan.geometry
-    return (vectors + geometry.per_line - 1) // geometry.per_line * geometry.dwell

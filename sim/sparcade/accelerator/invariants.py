@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from sparcade.accelerator.plan import Plan
-from sparcade.accelerator.result import KINDS, RunResult, bits_needed, bytes_moved
+from sparcade.accelerator.plan import OUTPUT_BITS, Ints, Plan, vector_transactions
+from sparcade.accelerator.result import KINDS, RunResult, bytes_moved
 from sparcade.errors import InvariantError
 
 #: What is checked, for the report.
@@ -15,7 +15,7 @@ INVARIANTS = (
     "MACs executed = MACs in the workload",
     "every query with a flat row, and no other, was recomputed once",
     "bits of Q, K, V and outputs = vectors in the workload x D x width",
-    "bytes moved >= bits needed / 8",
+    "transactions of each tensor = vectors x transactions of a vector (packed: from bits needed to one more each)",
     "achieved bandwidth <= peak bandwidth",
     "a pruned token or head never returns within a step",
     "every read that was sent came back",
@@ -24,38 +24,50 @@ INVARIANTS = (
 
 def check(run: RunResult, plan: Plan, reads_returned: int) -> None:
     """Raise `InvariantError` naming the first law that fails."""
-    total = run.total()
-    work, dim = run.workload, run.workload.shape.head_dim
+    total, work, dim = run.total(), run.workload, run.workload.shape.head_dim
     queries = work.queries
     passes = queries["visible"].astype(np.int64) * (1 + queries["refetch"])
-    rows = plan.rows
-    lsb_blocks = np.unique(rows.block[plan.jobs.row[plan.jobs.refetch]])
-    block_keys = rows.keys[rows.first_of_block] * rows.lsb_bits[rows.first_of_block]
-    bits = {
-        "bits_q": int((rows.queries_fetched * rows.query_bits).sum()) * dim,
-        "bits_k_msb": int((rows.keys * rows.msb_bits)[rows.first_of_block].sum()) * dim,
-        "bits_k_lsb": int(block_keys[lsb_blocks].sum()) * dim,
-        "bits_v": int((rows.new * rows.value_bits).sum()) * dim,
-        "bits_out": len(queries) * 12 * dim * run.arch.write_outputs,
-    }
-    reads = sum(total[f"tx_{kind}"] for kind in KINDS if kind != "out")
-    moved = bytes_moved(total, run.arch)
+    fetched = _fetched(run, plan)
     peak = run.arch.dram.channels * run.arch.dram.transaction_bytes
     holds = (
         bool((run.counts >= 0).all()),
         all(idle >= 0 for idle in run.idle().values()),
-        total["macs_qk"] == int(passes.sum()) * dim
-        and total["macs_pv"] == int(queries["values"].sum(dtype=np.int64)) * dim,
+        total["macs_qk"] == int(passes.sum()) * dim,
+        total["macs_pv"] == int(queries["values"].sum(dtype=np.int64)) * dim,
         total["refetches"] == int(queries["refetch"].sum()),
-        all(total[name] == value for name, value in bits.items()),
-        run.arch.layout == "packed" or moved * 8 >= bits_needed(total),
-        moved <= peak * run.cycles,
+        all(total[f"bits_{kind}"] == int((count * width).sum()) * dim for kind, (count, width) in fetched.items()),
+        all(_whole_transactions(run, total, kind, *vectors) for kind, vectors in fetched.items()),
+        bytes_moved(total, run.arch) <= peak * run.cycles,
         _cascades(run),
-        reads == reads_returned,
+        sum(total[f"tx_{kind}"] for kind in KINDS if kind != "out") == reads_returned,
     )
-    for law, holds_here in zip(INVARIANTS, holds, strict=True):
+    laws = (*INVARIANTS[:3], *INVARIANTS[2:])  # Q x K and prob x V share the law of MACs
+    for law, holds_here in zip(laws, holds, strict=True):
         if not holds_here:
             raise InvariantError(f"invariant violated: {law} ({work.shape.name} on {run.arch.name})")
+
+
+def _fetched(run: RunResult, plan: Plan) -> dict[str, tuple[Ints, Ints]]:
+    """Vectors and their width [bits] that each row moves, by kind."""
+    rows, first = plan.rows, plan.rows.first_of_block
+    refetching = np.isin(rows.block, rows.block[plan.jobs.row[plan.jobs.refetch]])
+    outputs = rows.jobs * run.arch.write_outputs
+    return {
+        "q": (rows.queries_fetched, rows.query_bits),
+        "k_msb": (rows.keys * first, rows.msb_bits),
+        "k_lsb": (rows.keys * (first & refetching), rows.lsb_bits),
+        "v": (rows.new, rows.value_bits),
+        "out": (outputs, np.full(len(rows), OUTPUT_BITS)),
+    }
+
+
+def _whole_transactions(run: RunResult, total: dict[str, int], kind: str, count: Ints, width: Ints) -> bool:
+    size = run.arch.dram.transaction_bytes
+    padded = int((count * vector_transactions(width, run.workload.shape.head_dim, size)).sum())
+    moved = total[f"tx_{kind}"]
+    if run.arch.layout == "padded":
+        return moved == padded
+    return total[f"bits_{kind}"] <= moved * size * 8 and moved <= padded + int(count.sum())
 
 
 def _cascades(run: RunResult) -> bool:

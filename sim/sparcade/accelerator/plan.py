@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from sparcade._jit import kernel
 from sparcade.arch import Arch
 from sparcade.errors import WorkloadError
 from sparcade.topk import query_cycles
@@ -20,7 +21,8 @@ Table = Any  # a record array: numba and NumPy both read its fields as attribute
 Record = Any  # one element of a record array
 #: DRAM regions begin on a multiple of this: one row index over all channels, pseudo-channels and bank groups.
 REGION_ALIGNMENT = 128 * 1024
-_OUTPUT_BITS = 12
+#: Width of the output words.
+OUTPUT_BITS = 12
 _PLANES = ("k_msb", "k_lsb", "v")
 
 
@@ -80,6 +82,8 @@ ROW_PLAN = np.dtype(
         ("head_cycles", "i8"),
         ("cascade_passes", "i8"),
         ("cascade_elements", "i8"),
+        ("key_lines", "i8"),  # buffer lines of the keys, and of the values this row adds
+        ("value_lines", "i8"),
         ("first_of_block", "?"),
         ("last_of_block", "?"),
         ("new_layer", "?"),
@@ -148,6 +152,8 @@ def make_plan(workload: Workload, arch: Arch) -> Plan:
         new_layer=starts_layer,
         key_start=wide["key_start"],
         keys=wide["keys"],
+        key_lines=lines_of(wide["keys"], geometry),
+        value_lines=lines_of(new, geometry),
         new_start=new_start,
         new=new,
         job_start=wide["query_start"],
@@ -200,7 +206,7 @@ def lines_of(vectors: Any, geometry: Record) -> Any:
     return -(-vectors // geometry.per_line) * geometry.dwell
 
 
-def vector_transactions(bits: int, head_dim: int, transaction_bytes: int) -> int:
+def vector_transactions(bits: Any, head_dim: int, transaction_bytes: int) -> Any:
     """Transactions of one padded vector."""
     return -(-head_dim * bits // (8 * transaction_bytes))
 
@@ -250,16 +256,28 @@ def _blocks(table: npt.NDArray[Any], share: bool) -> tuple[Ints, npt.NDArray[np.
 
 
 def _new_values(workload: Workload, block: Ints) -> tuple[Ints, Ints, npt.NDArray[np.uint32]]:
-    """Values each row adds to what earlier rows of its block fetched."""
-    owner = np.repeat(np.arange(len(block)), workload.rows["values"])
-    order = np.lexsort((owner, workload.value_ids, block[owner]))
-    ids, blocks = workload.value_ids[order], block[owner][order]
-    fresh = np.ones(len(order), np.bool_)
-    fresh[1:] = (ids[1:] != ids[:-1]) | (blocks[1:] != blocks[:-1])
-    keep = np.zeros(len(order), np.bool_)
-    keep[order[fresh]] = True
-    count = np.bincount(owner[keep], minlength=len(block)).astype(np.int64)
-    return np.cumsum(count) - count, count, np.ascontiguousarray(workload.value_ids[keep])
+    """Values each row adds to what earlier rows of its block fetched: start and count per row, and the ids."""
+    last_block = np.full(workload.shape.max_context, -1, np.int64)
+    new = np.empty(len(workload.value_ids), np.bool_)
+    count = np.empty(len(block), np.int64)
+    _mark_new(workload.value_ids, workload.rows["values"].astype(np.int64), block, last_block, new, count)
+    return np.cumsum(count) - count, count, np.ascontiguousarray(workload.value_ids[new])
+
+
+@kernel
+def _mark_new(
+    ids: npt.NDArray[np.uint32], counts: Ints, block: Ints, last_block: Ints, new: npt.NDArray[np.bool_], count: Ints
+) -> None:
+    """Mark the ids that no earlier row of the same block named; `last_block` [ids] is scratch, -1 at first."""
+    place = 0
+    for row in range(len(counts)):
+        count[row] = 0
+        for _ in range(counts[row]):
+            token = ids[place]
+            new[place] = last_block[token] != block[row]
+            last_block[token] = block[row]
+            count[row] += new[place]
+            place += 1
 
 
 def _pass_sums(workload: Workload, start: npt.NDArray[Any], count: npt.NDArray[Any]) -> tuple[Ints, Ints, Ints]:
@@ -282,7 +300,7 @@ def _bases(workload: Workload, arch: Arch) -> dict[str, Any]:
     shape, size = workload.shape, arch.dram.transaction_bytes
 
     def region(bits: int, vectors: int) -> int:
-        raw = vectors * vector_transactions(bits, shape.head_dim, size) * size
+        raw: int = vectors * vector_transactions(bits, shape.head_dim, size) * size
         return -(-raw // REGION_ALIGNMENT) * REGION_ALIGNMENT
 
     sizes = [region(bits, shape.max_context) for bits in (32, 4, 32)]
@@ -299,7 +317,7 @@ def _most_fetching_rows(rows: Table) -> int:
 
 
 def _check_capacity(workload: Workload, arch: Arch, geometry: Record, rows: Table, jobs: Table) -> None:
-    block_values = np.bincount(rows.block, lines_of(rows.new, geometry)).astype(np.int64)
+    block_values = np.bincount(rows.block, rows.value_lines).astype(np.int64)
     longest = int(jobs.visible.max())
     limits = [
         ("softmax.fifo_beats", -(-longest // geometry.width), arch.softmax.fifo_beats, "score beats of one query"),
@@ -315,7 +333,7 @@ def _check_capacity(workload: Workload, arch: Arch, geometry: Record, rows: Tabl
             arch.topk.capacity,
             "cascade token candidates",
         ),
-        ("key_sram.lines", int(lines_of(rows.keys, geometry).max()), arch.key_sram.lines, "lines of one head's keys"),
+        ("key_sram.lines", int(rows.key_lines.max()), arch.key_sram.lines, "lines of one head's keys"),
         ("live_allocations", _most_fetching_rows(rows), arch.live_allocations, "heads fetching values of one KV head"),
         ("value_sram.lines", int(block_values.max()), arch.value_sram.lines, "lines of one KV head's values"),
     ]

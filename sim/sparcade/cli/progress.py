@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from types import TracebackType
 
 from rich.console import Console
@@ -16,25 +16,25 @@ class Stages:
 
     def __init__(self) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-        self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
+        console = Console(stderr=True)
+        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._tasks: dict[str, TaskID] = {}
-        self._begin = time.monotonic()
-        self._shown = False
+        self._timer = threading.Timer(_DELAY_SECONDS, self._progress.start)
+        self._timer.daemon = True
 
     def __enter__(self) -> Stages:
+        self._timer.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._shown:
+        self._timer.cancel()
+        if self._progress.live.is_started:
             self._progress.stop()
 
     def step(self, stage: str, fraction: float) -> None:
         """Report the fraction done of a stage."""
-        if not self._shown and time.monotonic() - self._begin > _DELAY_SECONDS:
-            self._progress.start()
-            self._shown = True
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(stage, total=1.0)
         self._progress.update(self._tasks[stage], completed=fraction)

@@ -67,5 +67,6 @@ def run(options: argparse.Namespace) -> None:
     check_folder(folder)
     with Stages() as stages:
         evaluation = evaluate(source, arch, policy=policy, compare=compare, step=stages.step)
+        stages.step("report", 0.0)
         files = write_report(folder, evaluation, trace)
     print_summary(Console(markup=False, highlight=False), evaluation, files)

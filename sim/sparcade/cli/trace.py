@@ -45,10 +45,14 @@ def show_info(options: argparse.Namespace) -> None:
     """Print shapes, size and statistics of a trace."""
     from rich.console import Console
 
+    from sparcade.cli.progress import Stages
     from sparcade.cli.sources import load_trace
     from sparcade.report.trace_info import print_info
 
-    print_info(Console(markup=False, highlight=False), load_trace(options.trace))
+    trace = load_trace(options.trace)
+    with Stages() as stages:
+        stages.step("replay", 0.0)
+        print_info(Console(markup=False, highlight=False), trace)
 
 
 def show_list(_: argparse.Namespace) -> None:
@@ -80,6 +84,7 @@ def make_synthetic(options: argparse.Namespace) -> None:
 def show_survivors(options: argparse.Namespace) -> None:
     """Print or write the survivors of a trace under a policy."""
     from sparcade._files import new_file
+    from sparcade.cli.progress import Stages
     from sparcade.cli.sources import load_trace
     from sparcade.evaluation import default_policy
     from sparcade.policy import apply, load_policy
@@ -88,7 +93,9 @@ def show_survivors(options: argparse.Namespace) -> None:
     trace = load_trace(options.trace)
     policy = options.policy or default_policy(trace)
     command = f"sparcade trace survivors {options.trace} --policy {policy}"
-    text = survivors_text(trace, apply(trace, load_policy(policy)), command)
+    with Stages() as stages:
+        replay = apply(trace, load_policy(policy), lambda fraction: stages.step("replay", fraction))
+    text = survivors_text(trace, replay, command)
     if options.out:
         with new_file(options.out) as fresh:
             fresh.write_text(text, encoding="utf-8")

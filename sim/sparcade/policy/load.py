@@ -28,7 +28,7 @@ def load_policy(name: str, settings: Sequence[str] = ()) -> Policy:
     ConfigError, PolicyError
         When there is no such preset or file, a key or value is wrong, or the class does not fit the protocol.
     """
-    if ".py" in name:
+    if name.partition(":")[0].endswith(".py"):
         if settings:
             raise ConfigError(
                 "a policy class has no settings",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sparcade._files import file_hash
 from sparcade.config import tables
 from sparcade.numerics.attention import attend_heads, weigh_heads
 from sparcade.numerics.fixed_point import ONE, KeyFormat
@@ -122,7 +125,7 @@ class _Replay:
             head_dim=self.model.head_dim,
             max_context=max(len(sequence.tokens) for sequence in self.trace.manifest.sequences),
             policy=policy_name(self.policy),
-            policy_settings=tables(self.policy.config) if isinstance(self.policy, SpAtten) else {},
+            policy_settings=_provenance(self.policy),
             trace_hash=self.trace.content_hash,
             ids="from trace",
             uncharged_selections=self.uncharged,
@@ -333,6 +336,15 @@ def _common(ids: Ids, others: Ids) -> int:
 def policy_name(policy: Policy) -> str:
     """The configured name, or the class name of a user's policy."""
     return policy.config.name if isinstance(policy, SpAtten) else type(policy).__name__
+
+
+def _provenance(policy: Policy) -> dict[str, Any]:
+    """The configuration of a SpAtten policy, or file and SHA-256 of a user's."""
+    if isinstance(policy, SpAtten):
+        settings: dict[str, Any] = tables(policy.config)
+        return settings
+    file = getattr(sys.modules.get(type(policy).__module__), "__file__", None)
+    return {"file": Path(file).name, "sha256": file_hash(Path(file))} if file else {"class": type(policy).__qualname__}
 
 
 def _at(key: LayerKey) -> str:

@@ -36,7 +36,7 @@ class PolicyResult:
     heads: dict[LayerKey, Ids]  #: query heads that entered the layer
     scores: dict[LayerKey, dict[str, Ids]]  #: scores ranked before the layer, by kind ("token", "head")
     saturated: dict[str, int]  #: elements of Q, K, V clipped by the fixed point
-    replayed_keys: int  #: keys fetched in decode that the prompt's cascade had pruned in that layer
+    replayed_keys: int  #: (step, layer, token) in decode that the prompt's cascade had pruned in that layer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,8 @@ class OutputError:
 
     layer: int
     head: int
-    queries: int  #: rows compared: those that the policy computed
+    queries: int  #: rows compared: every surviving query; a pruned head counts as zero output
+    coverage: float  #: share of the model's rows that these are (the rest are pruned queries)
     cosine_mean: float
     cosine_min: float
     max_abs_error: float
@@ -58,12 +59,15 @@ class OutputError:
 def output_errors(result: PolicyResult, reference: PolicyResult) -> list[OutputError]:
     """Compare with a reference that computed every row (the `dense-fp32` policy on the same trace)."""
     parts: dict[tuple[int, int], list[tuple[Floats, Floats]]] = {}
+    rows_of_layer: dict[int, int] = {}
     for key, output in result.outputs.items():
         model = reference.outputs[key]
+        rows_of_layer[key[2]] = rows_of_layer.get(key[2], 0) + len(model.tokens)
         rows = np.searchsorted(model.tokens, output.tokens)
-        for index, head in enumerate(output.heads):
-            want = model.values[np.searchsorted(model.heads, head)][rows]
-            parts.setdefault((key[2], int(head)), []).append((output.values[index], want))
+        computed = np.zeros((len(model.heads), *output.values.shape[1:]))
+        computed[np.searchsorted(model.heads, output.heads)] = output.values
+        for head, got, want in zip(model.heads.tolist(), computed, model.values[:, rows], strict=True):
+            parts.setdefault((key[2], head), []).append((got, want))
     errors = []
     for (layer, head), pairs in sorted(parts.items()):
         got, want = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
@@ -73,6 +77,7 @@ def output_errors(result: PolicyResult, reference: PolicyResult) -> list[OutputE
                 layer=layer,
                 head=head,
                 queries=len(got),
+                coverage=round(len(got) / rows_of_layer[layer], 9),
                 cosine_mean=round(float(np.cumsum(cosine)[-1]) / len(cosine), 9),
                 cosine_min=round(float(cosine.min()), 9),
                 max_abs_error=float(np.abs(got - want).max()),

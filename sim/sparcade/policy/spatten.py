@@ -41,6 +41,14 @@ class TokenPruning(KeepSchedule):
                 got=str(self.decay),
                 remedy="use 1 for none, 0.9 for a memory of about ten steps",
             )
+        if self.decode_only and self.in_prefill:
+            raise ConfigError(
+                "decode_only leaves the prompt without scores to rank",
+                where="decode_only",
+                expected="in_prefill = false with decode_only = true",
+                got="in_prefill = true",
+                remedy="set in_prefill = false: the prompt stays whole",
+            )
         for name in ("protect_first", "protect_last"):
             if getattr(self, name) < 0:
                 raise ConfigError(

@@ -58,11 +58,13 @@ def print_summary(console: Console, evaluation: Evaluation, files: list[Path]) -
         _print_errors(console, evaluation)
     for label, value in (
         ("selections not charged to the top-k engine", shape.uncharged_selections),
-        ("keys fetched in decode that the prompt's cascade had pruned in that layer", _replayed(evaluation)),
+        ("tokens of a layer of a decode step that the prompt's cascade had pruned there", _replayed(evaluation)),
         ("elements saturated by the fixed point", sum(result["saturated_elements"].values())),
     ):
         if value:
             console.print(f"{label}: {value:,}")
+    for note in result["assumptions"]:
+        console.print(f"note: {note}")
     for path in files:
         console.print(f"  {path}", soft_wrap=True)
 

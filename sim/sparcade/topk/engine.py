@@ -26,13 +26,12 @@ class TopKParams:
 
     lanes: int = 16  #: elements compared per cycle in a pass
     input_width: int = 8  #: elements arriving and filtered per cycle
-    score_bits: int = 32  #: unsigned score [bits]: 32 for importance, 12 for local V
     capacity: int = 1024  #: longest candidate list [elements]
     engine: Literal["overlapped", "released-serial"] = "overlapped"
-    source: str = "SpAtten Table I: parallelism 16; overlapped engine: estimate"
+    source: str = "SpAtten Table I, parallelism 16; cycles of an overlapped engine are an estimate until its RTL exists"
 
     def __post_init__(self) -> None:
-        check_counts(self, lanes=4096, input_width=4096, score_bits=32, capacity=1 << 22)
+        check_counts(self, lanes=4096, input_width=4096, capacity=1 << 22)
 
 
 def query_cycles(params: TopKParams, sizes: Ints, pass_sizes: Ints, offsets: Ints, width: int) -> Ints:

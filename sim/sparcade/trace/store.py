@@ -111,7 +111,7 @@ class AttentionTrace:
         return self.folder.resolve().name
 
     def tensors(self, layer: int, sequence: int) -> LayerTensors:
-        """Map one layer of one sequence; shapes, dtypes and finiteness are checked on every read."""
+        """Read one layer of one sequence through the memory map; shape, dtype, finiteness are checked on every read."""
         path = self.folder / _layer_file(layer)
         model, shape = self.manifest.model, self.manifest.sequences[sequence]
         rows, dim = len(shape.tokens), model.head_dim

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import resource
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,72 +11,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-import sparcade
 from sparcade._files import file_hash
 from sparcade.cli import main
 
 Refused = Callable[..., str]
 Json = dict[str, Any]
-
-#: A policy of one's own that keeps everything; tests replace one answer.
-METHODS = {
-    "begin_sequence": "None",
-    "keep_tokens": "given.candidates",
-    "keep_heads": "given.candidates",
-    "keep_values": "given.key_ids",
-    "bits": "(12, 0, 0.0)",
-}
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small decoder trace and its workload file."""
-    folder = tmp_path_factory.mktemp("original")
-    shape = {"layers": 2, "heads": 2, "kv_heads": 1, "head_dim": 8, "prompt_tokens": 10, "decode_steps": 3}
-    trace = sparcade.synthesize(folder / "trace", seed=1, **shape)
-    sparcade.apply(trace, sparcade.load_policy("spatten")).workload.save(folder / "work.npz")
-    return folder
-
-
-@pytest.fixture
-def place(original: Path, tmp_path: Path) -> Path:
-    """A copy that a test may damage."""
-    return Path(shutil.copytree(original, tmp_path / "place"))
-
-
-@pytest.fixture
-def refused(place: Path, capsys: pytest.CaptureFixture[str]) -> Refused:
-    """Run a command and hold that it is refused, with these words, leaving every file as it was."""
-
-    def check(arguments: list[str], *words: str) -> str:
-        before = contents(place)
-        assert main(arguments) == 2
-        printed, error = capsys.readouterr()
-        assert printed == ""
-        labels = [line.split(":")[0].strip() for line in error.splitlines()]
-        assert labels == ["error", "where", "expected", "got", "remedy"], error
-        assert all(line.partition(":")[2].strip() for line in error.splitlines()), error
-        assert [word for word in words if word not in error] == [], error
-        assert contents(place) == before
-        return error
-
-    return check
-
-
-@pytest.fixture
-def little_memory() -> Iterator[None]:
-    """At most 4 GiB more than the process holds, so that an absurd allocation fails at once."""
-    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    limits = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (held + (4 << 30), limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, limits)
-
-
-def contents(folder: Path) -> dict[str, bytes | None]:
-    """Every file and folder below, hidden ones too; not Python's own cache of a user's file."""
-    found = (path for path in folder.rglob("*") if "__pycache__" not in path.parts)
-    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in found}
 
 
 def run(place: Path, *options: str, target: str = "trace") -> list[str]:
@@ -131,15 +68,6 @@ def flip(path: Path) -> None:
     """Change the last byte of a file."""
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-
-
-def policy_file(place: Path, text: str | None = None, **answers: str) -> str:
-    """A user's policy file; returns FILE.py:Mine."""
-    path = place / "mine.py"
-    head = "import sys; import numpy as np; from sparcade import TopK\n\nclass Mine:\n"
-    lines = [f"    def {name}(self, given): return {answer}\n" for name, answer in (METHODS | answers).items()]
-    path.write_text(text or head + "".join(lines))
-    return f"{path}:Mine"
 
 
 LAYER = "layer_001.safetensors"
@@ -326,95 +254,6 @@ def test_context_above_a_capacity(place: Path, refused: Refused, field: str, tar
 
 
 #: Method of a user's policy, the expression it returns, and words of the error.
-ANSWERS = [
-    ("keep_tokens", "1 / 0", ["layer 0", "division", "line 5"]),
-    ("begin_sequence", "{}['x']", ["KeyError"]),
-    ("bits", "given.width", ["layer 0, head 0", "width", "line 8"]),
-    ("bits", "(_ for _ in ()).throw(ValueError('a' + chr(10) + 'b'))", ["ValueError"]),
-    ("keep_tokens", "sys.exit(0)", ["SystemExit"]),
-    ("keep_heads", "given.candidates(1, 2)", ["TypeError"]),
-    ("keep_tokens", "np.arange(given.context)[3 * (given.layer == 0):]", ["layer 1", "pruned before", "id 0"]),
-    ("keep_tokens", "given.candidates[:-1]", ["newest"]),
-    ("keep_tokens", "given.candidates[:0]", ["nothing would survive"]),
-    ("keep_heads", "np.array([], int)", ["nothing would survive"]),
-    ("keep_tokens", "None", ["None", "TopK"]),
-    ("keep_tokens", "'all'", ["'all'", "TopK"]),
-    ("keep_values", "None", ["layer 0, head 0", "None"]),
-    ("keep_tokens", "given.candidates >= 0", ["integer ids", "True"]),
-    ("keep_tokens", "np.stack([given.candidates] * 2)", ["integer ids"]),
-    ("keep_values", "given.key_ids[[0, 0]]", ["id 0 twice"]),
-    ("keep_heads", "[0, 7]", ["id 7"]),
-    ("keep_values", "TopK(given.probabilities / 4096, 2)", ["head 0, query 0", "integers", "float64"]),
-    ("keep_values", "TopK(np.zeros(99, int), 2)", ["scores", "(99,)"]),
-    ("keep_values", "TopK([[1], [1, 2]], 2)", ["scores"]),
-    ("keep_values", "TopK(-1 - given.key_ids, 1)", ["score", "-1"]),
-    ("keep_values", "TopK(given.key_ids + 4096, 1)", ["2^12", "4096"]),
-    ("keep_values", "TopK(given.probabilities, 0)", ["TopK.k", "0"]),
-    ("keep_values", "TopK(given.probabilities, 2.5)", ["TopK.k", "2.5"]),
-    ("keep_values", "TopK(given.probabilities, 1, (99,))", ["protected", "99"]),
-    ("keep_values", "TopK(given.probabilities, 1, ('a',))", ["protected", "'a'"]),
-    ("keep_values", "TopK(given.probabilities, 1, (0.5,))", ["protected", "0.5"]),
-    ("keep_tokens", "TopK(given.probability[given.candidates], 2)", ["layer 0", "before the first layer"]),
-    ("keep_tokens", "given.candidates.__setitem__(0, 99) or given.candidates", ["layer 0"]),
-    ("keep_values", "given.probabilities.fill(9) or given.key_ids", ["layer 0"]),
-    ("bits", "7, 0, 0.0", ["layer 0, head 0", "7 + 0"]),
-    ("bits", "12, 4, 0.1", ["12 + 4"]),
-    ("bits", "12", ["threshold", "12"]),
-    ("bits", "'8', '4', '0.1'", ["'8'"]),
-    ("bits", "8, 4, '0.1'", ["'0.1'"]),
-    ("bits", "8, 4, float('nan')", ["threshold", "nan"]),
-    ("bits", "float('inf'), 0, 0.0", ["inf"]),
-    ("bits", "8 + 4 * given.head, 0, 0.0", ["head 1", "group"]),
-]
-
-
-@pytest.mark.parametrize(("method", "answer", "words"), ANSWERS, ids=lambda item: ascii(item)[:40])
-def test_policy_outside_the_protocol(place: Path, refused: Refused, method: str, answer: str, words: list[str]) -> None:
-    refused(run(place, "--policy", policy_file(place, **{method: answer})), f"{method}()", *words)
-
-
-SOURCES = {
-    "syntax error": ("class Mine\n    pass\n", ("mine.py", "SyntaxError", "line 1")),
-    "class missing": ("class Yours: pass\n", ("mine.py:Mine", "Mine")),
-    "import missing": ("import no_such_module\nclass Mine: pass\n", ("mine.py", "no_such_module")),
-    "methods missing": ("class Mine: pass\n", ("mine.py", "begin_sequence")),
-    "constructor with arguments": ("class Mine:\n    def __init__(self, keep): pass\n", ("mine.py", "keep")),
-    "leaves Python": ("import sys\nsys.exit(0)\n", ("mine.py", "SystemExit")),
-    "not a class": ("Mine = 5\n", ("mine.py", "int")),
-    "not Python": ("\x00\x01", ("mine.py",)),
-}
-
-
-@pytest.mark.parametrize("name", SOURCES)
-@pytest.mark.parametrize("option", ["--policy", "--compare"])
-def test_policy_file_that_is_no_policy(place: Path, refused: Refused, name: str, option: str) -> None:
-    text, words = SOURCES[name]
-    refused(run(place, option, policy_file(place, text)), *words)
-
-
-TOML = {
-    "syntax error": ("bits = = 12", ("mine.toml", "line 1")),
-    "not UTF-8": (b"source = '\xff'", ("mine.toml", "UTF-8")),
-    "no source": ("bits = 12", ("mine.toml", "source")),
-    "unknown key": ("source = ''\nbitts = 12", ("mine.toml", "did you mean 'bits'?")),
-    "unknown key in a table": ("source = ''\n[tokens]\nned = 1", ("tokens", "did you mean 'end'?")),
-    "ratio outside [0, 1]": ("source = ''\n[tokens]\nend = 1.5", ("tokens", "end", "[0, 1]", "3/2")),
-    "wrong type": ("source = ''\nbits = '12'", ("mine.toml", "bits", "int", "'12'")),
-    "table expected": ("source = ''\ntokens = 4", ("tokens", "a table", "4")),
-    "list of another type": ("source = ''\n[tokens]\nstaircase = [1, 'x']", ("staircase[1]", "'x'")),
-    "unsupported bits": ("source = ''\nbits = 11", ("bits", "11 + 0")),
-    "a number too long": (f"source = ''\nbits = 1{'0' * 5000}", ("mine.toml",)),
-    "nested too deep": (f"source = {'[' * 9999}", ("mine.toml",)),
-}
-
-
-@pytest.mark.parametrize("name", TOML)
-def test_bad_policy_toml(place: Path, refused: Refused, name: str) -> None:
-    text, words = TOML[name]
-    (place / "mine.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
-    refused(run(place, "--policy", str(place / "mine.toml")), *words)
-
-
 OPTIONS = {
     "policy typo": (["--policy", "spaten"], ("--policy spaten", "did you mean 'spatten'?")),
     "policy without a like": (["--policy", "xyzzy"], ("xyzzy", "dense")),

@@ -11,7 +11,7 @@ TRACES := minilm stories260k gpt2-tiny
 
 run: $(VENV)/.base
 	@for trace in $(TRACES); do $(BIN)/sparcade run $$trace --compare dense || exit $$?; done
-	@echo "pictures and tables of each run: reports/*/survival.svg, reports/*/layers.svg, layers.csv, result.json"
+	@echo "summary and pictures of each run in one page:"; ls -1 reports/*/report.html
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest

@@ -1,6 +1,6 @@
 """A policy of one's own: keep the first tokens (attention sinks) and a window of recent ones, as StreamingLLM does.
 
-    sparcade run stories260k --policy examples/recent_window.py:RecentWindow --compare dense
+sparcade run stories260k --policy examples/recent_window.py:RecentWindow --compare dense
 """
 
 

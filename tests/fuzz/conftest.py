@@ -29,6 +29,6 @@ def without_pictures_or_much_memory() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_AS, (held + (4 << 30), limits[1]))
     with pytest.MonkeyPatch.context() as patch:
         for name in ("draw_layers", "draw_survival"):
-            patch.setattr(f"sparcade.report.folder.{name}", lambda *arguments: arguments[-1].touch())
+            patch.setattr(f"sparcade.report.folder.{name}", lambda *arguments: arguments[-1].write_text("<svg"))
         yield
     resource.setrlimit(resource.RLIMIT_AS, limits)

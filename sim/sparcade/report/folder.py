@@ -1,4 +1,4 @@
-"""The folder of a run: result.json, layers.csv and two pictures, replaced as a whole."""
+"""The folder of a run: result.json, layers.csv, two pictures and a page of both, replaced as a whole."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pandas as pd
 from sparcade._files import canonical_json, new_folder, refuse_foreign
 from sparcade.evaluation import Evaluation
 from sparcade.report.layer_figure import draw_layers
+from sparcade.report.page import write_page
 from sparcade.report.survival_figure import draw_survival
 from sparcade.trace import AttentionTrace
 
@@ -16,7 +17,8 @@ RESULT = "result.json"
 LAYERS = "layers.csv"
 LAYERS_PICTURE = "layers.svg"
 SURVIVAL_PICTURE = "survival.svg"
-_NAMES = frozenset((RESULT, LAYERS, LAYERS_PICTURE, SURVIVAL_PICTURE))
+PAGE = "report.html"
+_NAMES = frozenset((RESULT, LAYERS, LAYERS_PICTURE, SURVIVAL_PICTURE, PAGE))
 
 
 def check_folder(folder: Path) -> None:
@@ -33,5 +35,6 @@ def write_report(folder: Path, evaluation: Evaluation, trace: AttentionTrace | N
         draw_layers(evaluation, fresh / LAYERS_PICTURE)
         if trace is not None and evaluation.replay is not None:
             draw_survival(trace, evaluation.replay, fresh / SURVIVAL_PICTURE)
+        write_page(fresh / PAGE, evaluation, sorted(fresh.glob("*.svg"), reverse=True))
         names = sorted(path.name for path in fresh.iterdir())
     return [folder / name for name in names]

@@ -37,7 +37,7 @@ def measure(name: str, repeat: int) -> str:
             lambda: sparcade.apply(trace, policy),
             lambda: sparcade.simulate(workload, arch),
             lambda: sparcade.evaluate(trace, arch, policy=policy, compare=dense),
-            lambda: write_report(Path(folder) / "report", evaluation, trace),
+            lambda: write_report(Path(folder) / "report", evaluation, evaluation.to_dict(), trace),
         ]
         seconds = [median(stage, repeat) for stage in stages]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

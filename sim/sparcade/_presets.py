@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
-from sparcade.errors import ConfigError
+from sparcade.errors import ConfigError, did_you_mean
 
 
 def preset_names(kind: str) -> list[str]:
@@ -27,13 +26,12 @@ def preset_path(kind: str, name: str) -> Path:
             )
         return path
     if name not in preset_names(kind):
-        near = difflib.get_close_matches(name, preset_names(kind), n=1, cutoff=0.4)
         raise ConfigError(
             f"there is no {kind} preset {name!r}",
             where=f"--{kind} {name}",
             expected=f"one of: {', '.join(preset_names(kind))}; or a .toml file",
             got=repr(name),
-            remedy=f"did you mean {near[0]!r}?" if near else "use one of the names above",
+            remedy=did_you_mean(name, preset_names(kind)),
         )
     return _folder(kind) / f"{name}.toml"
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
-from sparcade.errors import TraceError
+from sparcade.errors import TraceError, did_you_mean
 
 
 def bundled_names() -> list[str]:
@@ -27,12 +26,11 @@ def bundled_trace(name: str) -> Path:
 
     traces = bundled_traces()
     if name not in traces:
-        near = difflib.get_close_matches(name, sorted(traces), n=1, cutoff=0.4)
         raise TraceError(
             f"there is no trace {name!r}",
             where=name,
             expected=f"a trace folder, a workload file (.npz), or one of: {', '.join(sorted(traces))}",
             got="no such file or name",
-            remedy=f"did you mean {near[0]!r}?" if near else "check the path ('sparcade trace list')",
+            remedy=did_you_mean(name, traces, "check the path ('sparcade trace list')"),
         )
     return traces[name]

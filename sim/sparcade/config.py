@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sparcade._files import content_hash
-from sparcade.errors import ConfigError
+from sparcade.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
 
@@ -132,13 +132,12 @@ def check_counts(value: Any, **limits: int) -> None:
 def unknown_key(key: str, known: Iterable[str], *, where: str) -> ConfigError:
     """The error for a key that does not exist, with the nearest one that does."""
     names = sorted(known)
-    near = difflib.get_close_matches(key, names, n=1, cutoff=0.4)
     return ConfigError(
         f"there is no key {key!r}",
         where=where,
         expected=f"one of: {', '.join(names)}",
         got=repr(key),
-        remedy=f"did you mean {near[0]!r}?" if near else "use one of the names above",
+        remedy=did_you_mean(key, names),
     )
 
 

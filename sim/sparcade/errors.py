@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class SparcadeError(Exception):
     """Bad input. The command line prints it without a traceback and exits with code 2."""
@@ -14,6 +17,12 @@ class SparcadeError(Exception):
             f"{self.what}\n  where:    {self.where}\n  expected: {self.expected}\n"
             f"  got:      {self.got}\n  remedy:   {self.remedy}"
         )
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = "use one of the names above") -> str:
+    """The remedy for a name that does not exist: the nearest one that does."""
+    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.4)
+    return f"did you mean {near[0]!r}?" if near else otherwise
 
 
 class ConfigError(SparcadeError):

@@ -117,7 +117,7 @@ def _open_request(t: int, plan: Plan, state: State) -> None:
             if reg.lsb_head < reg.lsb_tail and state.blocks[reg.lsb_head].queued_when <= t:
                 row = state.blocks[reg.lsb_head].queued_row
                 reg.lsb_head += 1
-                _open(plan, state, source, PLANE_LSB, row)
+                _open(state, source, PLANE_LSB, row)
                 state.counts[row, _KEY_WRITES] += rows[row].key_lines
                 state.counts[row, _BITS + PLANE_LSB] += rows[row].keys * plan.geometry.head_dim * rows[row].lsb_bits
                 return
@@ -141,7 +141,7 @@ def _open_request(t: int, plan: Plan, state: State) -> None:
                     reg.next_value_row += 1
                     reg.value_lines -= lines
                     reg.value_live += 1
-                    _open(plan, state, source, PLANE_V, row)
+                    _open(state, source, PLANE_V, row)
                     state.counts[row, _VALUE_WRITES] += lines
                     state.counts[row, _BITS + PLANE_V] += rows[row].new * plan.geometry.head_dim * rows[row].value_bits
                     return
@@ -149,7 +149,7 @@ def _open_request(t: int, plan: Plan, state: State) -> None:
             row = plan.jobs[reg.next_output].row
             reg.open_job = reg.next_output
             reg.next_output += 1
-            _open(plan, state, source, PLANE_OUT, row)
+            _open(state, source, PLANE_OUT, row)
             state.counts[row, _BITS + PLANE_OUT] += plan.geometry.head_dim * OUTPUT_BITS
             return
         offset += 1
@@ -190,14 +190,14 @@ def _start_row(plan: Plan, state: State, row: int) -> bool:
         state.counts[row, _BITS + PLANE_K] += rows[row].keys * plan.geometry.head_dim * rows[row].msb_bits
     state.counts[row, _BITS + PLANE_Q] += rows[row].queries_fetched * plan.geometry.head_dim * rows[row].query_bits
     if rows[row].queries_fetched > 0:
-        _open(plan, state, 0, PLANE_Q, row)
+        _open(state, 0, PLANE_Q, row)
     elif rows[row].first_of_block:
-        _open(plan, state, 0, PLANE_K, row)
+        _open(state, 0, PLANE_K, row)
     return reg.plane != NO_PLANE
 
 
 @kernel
-def _open(plan: Plan, state: State, source: int, plane: int, row: int) -> None:
+def _open(state: State, source: int, plane: int, row: int) -> None:
     reg = state.reg
     reg.last_source = source
     reg.plane = plane

@@ -7,6 +7,7 @@ import numpy as np
 from sparcade.accelerator.plan import OUTPUT_BITS, Ints, Plan, vector_transactions
 from sparcade.accelerator.result import KINDS, RunResult, bytes_moved
 from sparcade.errors import InvariantError
+from sparcade.workload.tables import begins
 
 #: What is checked, for the report.
 INVARIANTS = (
@@ -74,8 +75,8 @@ def _cascades(run: RunResult) -> bool:
     """Keys of each layer are a subset of the layer before in the same step, and so are the heads."""
     work = run.workload
     rows = work.rows
-    keys = ("sequence", "step", "layer")
-    starts = np.flatnonzero(np.append(True, np.any([rows[name][1:] != rows[name][:-1] for name in keys], axis=0)))
+    starts = np.flatnonzero(begins(rows, "sequence", "step", "layer"))
+    new_step = begins(rows, "sequence", "step")
     ends = np.append(starts[1:], len(rows))
     alive = np.zeros(work.shape.max_context, np.bool_)
     heads = np.zeros(work.shape.heads, np.bool_)
@@ -83,10 +84,7 @@ def _cascades(run: RunResult) -> bool:
         first = rows[start]
         ids = work.key_ids[first["key_start"] :][: first["keys"]]
         present = rows["head"][start:end]
-        fresh = (
-            start == 0 or rows["step"][start - 1] != first["step"] or rows["sequence"][start - 1] != first["sequence"]
-        )
-        if not fresh and not (alive[ids].all() and heads[present].all()):
+        if not new_step[start] and not (alive[ids].all() and heads[present].all()):
             return False
         alive[:] = heads[:] = False
         alive[ids] = heads[present] = True

@@ -15,6 +15,7 @@ from sparcade.arch import Arch
 from sparcade.errors import WorkloadError
 from sparcade.topk import query_cycles
 from sparcade.workload import Workload
+from sparcade.workload.tables import begins
 
 Ints = npt.NDArray[np.int64]
 Table = Any  # a record array: numba and NumPy both read its fields as attributes
@@ -133,23 +134,19 @@ def make_plan(workload: Workload, arch: Arch) -> Plan:
     block, first, last = _blocks(table, arch.gqa_share)
     owner = np.repeat(np.arange(len(table)), wide["queries"])
     new_start, new, new_values = _new_values(workload, block)
-    token_cycles, head_cycles = (_cascade_cycles(workload, arch, kind, wide) for kind in ("token", "head"))
+    token_cycles, token_elements = _cascade(workload, arch, "token", wide)
+    head_cycles, head_elements = _cascade(workload, arch, "head", wide)
     local_sizes, local_offsets, local_total = _pass_sums(workload, queries["pass_start"], queries["passes"])
-    token_sizes = _pass_sums(workload, table["token_pass_start"], table["token_passes"])[2]
-    head_sizes = _pass_sums(workload, table["head_pass_start"], table["head_passes"])[2]
     visible = queries["visible"].astype(np.int64)
     ranked = queries["passes"] > 0
     head_index = wide["layer"] * workload.shape.heads + wide["head"]
     kv_index = wide["layer"] * workload.shape.kv_heads + wide["kv_head"]
-    token_selection, head_selection = table["token_passes"] > 0, table["head_passes"] > 0
-    starts_layer = np.ones(len(table), np.bool_)
-    starts_layer[1:] = np.any([table[name][1:] != table[name][:-1] for name in ("sequence", "step", "layer")], axis=0)
     rows = _records(
         ROW_PLAN,
         block=block,
         first_of_block=first,
         last_of_block=last,
-        new_layer=starts_layer,
+        new_layer=begins(table, "sequence", "step", "layer"),
         key_start=wide["key_start"],
         keys=wide["keys"],
         key_lines=lines_of(wide["keys"], geometry),
@@ -167,12 +164,12 @@ def make_plan(workload: Workload, arch: Arch) -> Plan:
         lsb_base=bases["k_lsb"][kv_index],
         v_base=bases["v"][kv_index],
         accumulate=table["accumulate"],
-        token_selection=token_selection,
-        head_selection=head_selection,
+        token_selection=table["token_passes"] > 0,
+        head_selection=table["head_passes"] > 0,
         token_cycles=token_cycles,
         head_cycles=head_cycles,
         cascade_passes=wide["token_passes"] + wide["head_passes"],
-        cascade_elements=token_sizes + head_sizes + wide["token_n"] * token_selection + wide["head_n"] * head_selection,
+        cascade_elements=token_elements + head_elements,
     )
     jobs = _records(
         JOB_PLAN,
@@ -247,10 +244,7 @@ def _geometry(workload: Workload, arch: Arch, bases: dict[str, Any]) -> Record:
 
 def _blocks(table: npt.NDArray[Any], share: bool) -> tuple[Ints, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Block number of each row, and whether it opens or closes its block."""
-    first = np.ones(len(table), np.bool_)
-    if share:
-        names = ["sequence", "step", "layer", "kv_head"]
-        first[1:] = np.any([table[name][1:] != table[name][:-1] for name in names], axis=0)
+    first = begins(table, "sequence", "step", "layer", "kv_head") if share else np.ones(len(table), np.bool_)
     last = np.append(first[1:], True)
     return np.cumsum(first) - 1, first, last
 
@@ -290,9 +284,11 @@ def _pass_sums(workload: Workload, start: npt.NDArray[Any], count: npt.NDArray[A
     return sizes, offsets, total[offsets[1:]] - total[offsets[:-1]]
 
 
-def _cascade_cycles(workload: Workload, arch: Arch, kind: str, wide: dict[str, Ints]) -> Ints:
-    sizes, offsets, _ = _pass_sums(workload, wide[f"{kind}_pass_start"], wide[f"{kind}_passes"])
-    return query_cycles(arch.topk, wide[f"{kind}_n"], sizes, offsets, arch.topk.input_width)
+def _cascade(workload: Workload, arch: Arch, kind: str, wide: dict[str, Ints]) -> tuple[Ints, Ints]:
+    """Cycles of each row's selection of a kind, and the elements of its passes and its filter."""
+    n, count = wide[f"{kind}_n"], wide[f"{kind}_passes"]
+    sizes, offsets, total = _pass_sums(workload, wide[f"{kind}_pass_start"], count)
+    return query_cycles(arch.topk, n, sizes, offsets, arch.topk.input_width), total + n * (count > 0)
 
 
 def _bases(workload: Workload, arch: Arch) -> dict[str, Any]:

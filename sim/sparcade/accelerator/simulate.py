@@ -17,7 +17,7 @@ from sparcade.dram.ideal import ideal_memory
 from sparcade.errors import InvariantError
 from sparcade.workload import Workload
 
-#: Cycles between two looks at the clock and at progress.
+#: Cycles between two reports of progress.
 _SLICE = 1 << 18
 
 

@@ -48,8 +48,11 @@ def run(options: argparse.Namespace) -> None:
     policy_settings = [setting.removeprefix(prefix) for setting in options.set if setting.startswith(prefix)]
     arch = load_arch(options.arch, [setting for setting in options.set if not setting.startswith(prefix)])
     source = load_source(options.target)
-    trace = source if isinstance(source, AttentionTrace) else None
-    if trace is None and (options.policy or options.compare or policy_settings):
+    trace = policy = None
+    if isinstance(source, AttentionTrace):
+        trace, policy = source, load_policy(options.policy or default_policy(source), policy_settings)
+        names = source.name, policy_name(policy)
+    elif options.policy or options.compare or policy_settings:
         raise ConfigError(
             "a workload already holds its policy",
             where=f"{options.target} with --policy, --compare or --set policy.*",
@@ -57,16 +60,14 @@ def run(options: argparse.Namespace) -> None:
             got="a workload file",
             remedy="run the trace, or leave these options out",
         )
-    policy = load_policy(options.policy or default_policy(trace), policy_settings) if trace else None
-    compare = load_policy(options.compare) if options.compare else None
-    if isinstance(source, AttentionTrace):
-        names = source.name, policy_name(policy) if policy else ""
     else:
         names = source.shape.name, source.shape.policy
+    compare = load_policy(options.compare) if options.compare else None
     folder = options.out or Path("reports") / re.sub(r"[^\w.-]+", "_", "-".join((*names, arch.name)))
     check_folder(folder)
     with Stages() as stages:
         evaluation = evaluate(source, arch, policy=policy, compare=compare, step=stages.step)
         stages.step("report", 0.0)
-        files = write_report(folder, evaluation, trace)
-    print_summary(Console(markup=False, highlight=False), evaluation, files)
+        result = evaluation.to_dict()
+        files = write_report(folder, evaluation, result, trace)
+    print_summary(Console(markup=False, highlight=False), evaluation, result, files)

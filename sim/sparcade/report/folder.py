@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -26,15 +27,19 @@ def check_folder(folder: Path) -> None:
     refuse_foreign(folder, marker=RESULT, owns=_NAMES.__contains__)
 
 
-def write_report(folder: Path, evaluation: Evaluation, trace: AttentionTrace | None) -> list[Path]:
-    """Write the report of a run atomically; returns the files. A workload without its trace has no survival picture."""
+def write_report(
+    folder: Path, evaluation: Evaluation, result: dict[str, Any], trace: AttentionTrace | None
+) -> list[Path]:
+    """Write the report of a run atomically; returns the files. A workload without its trace has no survival picture.
+
+    result : `evaluation.to_dict()`.
+    """
     with new_folder(folder, marker=RESULT, owns=_NAMES.__contains__) as fresh:
-        (fresh / RESULT).write_text(canonical_json(evaluation.to_dict()), encoding="utf-8")
-        layers = pd.DataFrame(evaluation.layers(evaluation.run))
-        layers.to_csv(fresh / LAYERS, index=False, lineterminator="\n")
-        draw_layers(evaluation, fresh / LAYERS_PICTURE)
+        (fresh / RESULT).write_text(canonical_json(result), encoding="utf-8")
+        pd.DataFrame(result["layers"]).to_csv(fresh / LAYERS, index=False, lineterminator="\n")
+        draw_layers(evaluation, result["layers"], fresh / LAYERS_PICTURE)
         if trace is not None and evaluation.replay is not None:
             draw_survival(trace, evaluation.replay, fresh / SURVIVAL_PICTURE)
-        write_page(fresh / PAGE, evaluation, sorted(fresh.glob("*.svg"), reverse=True))
+        write_page(fresh / PAGE, evaluation, result, sorted(fresh.glob("*.svg"), reverse=True))
         names = sorted(path.name for path in fresh.iterdir())
     return [folder / name for name in names]

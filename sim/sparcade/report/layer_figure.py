@@ -27,11 +27,10 @@ _ENERGY_GROUPS = {
 _GROUP_COLOURS = ("#2b6cb0", "#90cdf4", "#805ad5", "#c05621", "#d69e2e", "#2f855a", "#a0aec0")
 
 
-def draw_layers(evaluation: Evaluation, path: Path) -> None:
-    """DRAM bytes, energy and cycles of each layer: the policy as bars, the comparison as outlines."""
+def draw_layers(evaluation: Evaluation, ours: list[dict[str, Any]], path: Path) -> None:
+    """DRAM bytes, energy and cycles of each layer: the policy (`ours`) as bars, the comparison as outlines."""
     phases = [name for name in ("prefill", "decode") if evaluation.run.phase(name).any()]
     run, transaction = evaluation.run, evaluation.run.arch.dram.transaction_bytes
-    ours = evaluation.layers(run)
     theirs = evaluation.layers(evaluation.baseline) if evaluation.baseline else []
     figure = Figure(figsize=(12, 3.1 * len(phases) + 0.9), layout="constrained")
     axes = figure.subplots(len(phases), 3, squeeze=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -28,11 +29,11 @@ svg {{ max-width: 100%; height: auto; margin: 1em 0; }}
 """
 
 
-def write_page(path: Path, evaluation: Evaluation, pictures: list[Path]) -> None:
+def write_page(path: Path, evaluation: Evaluation, result: dict[str, Any], pictures: list[Path]) -> None:
     """Write the page; `pictures` are SVG files, embedded as they are."""
     shape, arch = evaluation.run.workload.shape, evaluation.run.arch
     console = Console(record=True, file=io.StringIO(), width=_WIDTH, markup=False, highlight=False)
-    print_summary(console, evaluation, [])
+    print_summary(console, evaluation, result, [])
     texts = (picture.read_text(encoding="utf-8") for picture in pictures)
     page = _PAGE.format(
         title=escape(f"{shape.name}: {shape.policy} on {arch.name}"),

@@ -15,9 +15,8 @@ _KINDS = {"k_msb": "K", "k_lsb": "K LSB", "v": "V", "q": "Q", "out": "output"}
 Part = dict[str, Any]
 
 
-def print_summary(console: Console, evaluation: Evaluation, files: list[Path]) -> None:
-    """Print what a run cost, what it saved and what it moved."""
-    result = evaluation.to_dict()
+def print_summary(console: Console, evaluation: Evaluation, result: dict[str, Any], files: list[Path]) -> None:
+    """Print what a run cost, what it saved and what it moved; `result` is `evaluation.to_dict()`."""
     parts: dict[str, Part] = {**result["phases"], "total": result["total"]}
     comparison = result["comparison"]
     shape, arch = evaluation.run.workload.shape, evaluation.run.arch
@@ -52,13 +51,15 @@ def print_summary(console: Console, evaluation: Evaluation, files: list[Path]) -
     console.print(table)
     if comparison:
         _print_comparison(console, comparison, list(parts))
-    module, share = evaluation.bound()
-    console.print(f"busiest: {module}, {share:.0%} of the cycles")
+    console.print(f"busiest: {result['bound']['module']}, {result['bound']['share']:.0%} of the cycles")
     if evaluation.errors:
         _print_errors(console, evaluation)
     for label, value in (
         ("selections not charged to the top-k engine", shape.uncharged_selections),
-        ("tokens of a layer of a decode step that the prompt's cascade had pruned there", _replayed(evaluation)),
+        (
+            "tokens of a layer of a decode step that the prompt's cascade had pruned there",
+            result["keys_pruned_in_prefill_but_fetched_in_decode"],
+        ),
         ("elements saturated by the fixed point", sum(result["saturated_elements"].values())),
     ):
         if value:
@@ -94,7 +95,3 @@ def _print_errors(console: Console, evaluation: Evaluation) -> None:
         f"(layer {low.layer}, head {low.head}); largest error {worst.max_abs_error:.3f} "
         f"(layer {worst.layer}, head {worst.head}); {queries:,} rows"
     )
-
-
-def _replayed(evaluation: Evaluation) -> int:
-    return evaluation.replay.replayed_keys if evaluation.replay else 0

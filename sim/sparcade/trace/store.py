@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -102,8 +102,8 @@ class AttentionTrace:
                 path.chmod(0o644)
                 files[path.name] = {"bytes": path.stat().st_size, "sha256": file_hash(path)}
             (fresh / "manifest.json").write_text(canonical_json(manifest.to_dict(files)), encoding="utf-8")
-            AttentionTrace.load(fresh)
-        return AttentionTrace.load(folder)
+            checked = AttentionTrace.load(fresh)
+        return replace(checked, folder=folder)
 
     @property
     def name(self) -> str:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from sparcade._files import canonical_json, new_file, parse_json
 from sparcade.errors import WorkloadError
-from sparcade.workload.tables import PASS, QUERY, ROW
+from sparcade.workload.tables import PASS, QUERY, ROW, begins
 
 SCHEMA = "sparcade.workload"
 SCHEMA_VERSION = 1
@@ -254,9 +254,8 @@ def _within(values: Table, low: int, high: Table) -> bool:
 
 
 def _same_keys(rows: Table) -> bool:
-    same = np.all([rows[name][1:] == rows[name][:-1] for name in ("sequence", "step", "layer", "kv_head")], axis=0)
-    alike = np.all([rows[name][1:] == rows[name][:-1] for name in ("keys", "msb_bits", "lsb_bits")], axis=0)
-    return bool((~same | alike).all())
+    group = begins(rows, "sequence", "step", "layer", "kv_head")
+    return bool((group | ~begins(rows, "keys", "msb_bits", "lsb_bits")).all())
 
 
 def _inside(start: Table, count: Table, total: int) -> bool:

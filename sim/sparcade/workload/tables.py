@@ -5,7 +5,10 @@ Variable-length parts (key ids, value ids, pass lists) stand in flat arrays; a r
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 #: One row: head `head` of layer `layer` in step `step`; rows are sorted by sequence, step, layer, KV head, head.
 ROW = np.dtype(
@@ -52,3 +55,10 @@ QUERY = np.dtype(
 
 #: One quick-select pass.
 PASS = np.dtype([("size", "u4"), ("greater", "u4"), ("equal", "u4")])
+
+
+def begins(rows: npt.NDArray[Any], *names: str) -> npt.NDArray[np.bool_]:
+    """[rows] True where any of the columns differs from the row before; the first row begins everything."""
+    first = np.ones(len(rows), np.bool_)
+    first[1:] = np.any([rows[name][1:] != rows[name][:-1] for name in names], axis=0)
+    return first

@@ -11,15 +11,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from sparcade._files import file_hash
+from damage import Refused, run_command, signature
 from sparcade.cli import main
 
-Refused = Callable[..., str]
 Json = dict[str, Any]
-
-
-def run(place: Path, *options: str, target: str = "trace") -> list[str]:
-    return ["run", str(place / target), *options, "--out", str(place / "out")]
 
 
 def edit(trace: Path, change: Callable[[Json], object]) -> None:
@@ -32,10 +27,7 @@ def edit(trace: Path, change: Callable[[Json], object]) -> None:
 
 def sign(trace: Path) -> None:
     """Bring sizes and SHA-256 up to date."""
-    files = {
-        path.name: {"bytes": path.stat().st_size, "sha256": file_hash(path)} for path in trace.glob("*.safetensors")
-    }
-    edit(trace, lambda table: table.update(files=files))
+    edit(trace, lambda table: table.update(files=signature(trace.glob("*.safetensors"))))
 
 
 def retensor(trace: Path, layer: int, name: str, change: Callable[[Any], Any]) -> None:
@@ -159,18 +151,18 @@ def test_wrong_field_of_the_manifest(place: Path, refused: Refused, field: str, 
     edit(place / "trace", change)
     leaf = field.split(".")[-1]
     words = {leaf.replace("_", " "), leaf, ELSEWHERE.get(field, leaf), "is not JSON", "surrogates"}
-    text = refused(run(place))
+    text = refused(run_command(place))
     assert any(word in text for word in words), text
 
 
 def test_encoders_do_not_decode(place: Path, refused: Refused) -> None:
     edit(place / "trace", lambda table: table["model"].update(mask="full"))
-    refused(run(place), "manifest.json", "prompt_tokens", "encoder")
+    refused(run_command(place), "manifest.json", "prompt_tokens", "encoder")
 
 
 def test_zero_tokens(place: Path, refused: Refused) -> None:
     edit(place / "trace", lambda table: table["sequences"][0].update(tokens=[]))
-    refused(run(place), "manifest.json", "sequences[0].tokens", "zero tokens")
+    refused(run_command(place), "manifest.json", "sequences[0].tokens", "zero tokens")
 
 
 HUGE = "1267650600228229401496703205376"
@@ -212,7 +204,7 @@ VALUES: dict[str, list[str]] = {
     [pytest.param(key, value, id=f"{key}={ascii(value)[:30]}") for key in VALUES for value in VALUES[key]],
 )
 def test_wrong_value_of_a_setting(place: Path, refused: Refused, key: str, value: str) -> None:
-    refused(run(place, "--set", f"{key}={value}"), key.split(".")[-1])
+    refused(run_command(place, "--set", f"{key}={value}"), key.split(".")[-1])
 
 
 @pytest.mark.parametrize(
@@ -234,7 +226,7 @@ def test_wrong_value_of_a_setting(place: Path, refused: Refused, key: str, value
     ],
 )
 def test_bad_setting(place: Path, refused: Refused, setting: str, words: list[str]) -> None:
-    refused(run(place, "--set", setting), *words)
+    refused(run_command(place, "--set", setting), *words)
 
 
 CAPACITIES = {
@@ -250,7 +242,12 @@ CAPACITIES = {
 @pytest.mark.parametrize("target", ["trace", "work.npz"])
 def test_context_above_a_capacity(place: Path, refused: Refused, field: str, target: str) -> None:
     settings = [word for setting in CAPACITIES[field] for word in ("--set", setting)]
-    refused(run(place, *settings, target=target), f"does not fit {field}", f"--set {field}=", target.split(".")[0][:4])
+    refused(
+        run_command(place, *settings, target=target),
+        f"does not fit {field}",
+        f"--set {field}=",
+        target.split(".")[0][:4],
+    )
 
 
 #: Method of a user's policy, the expression it returns, and words of the error.
@@ -270,7 +267,7 @@ OPTIONS = {
 @pytest.mark.parametrize("name", OPTIONS)
 def test_bad_option(place: Path, refused: Refused, name: str) -> None:
     options, words = OPTIONS[name]
-    refused(run(place, *options), *words)
+    refused(run_command(place, *options), *words)
 
 
 @pytest.mark.parametrize("target", ["gone", "gone.npz", "trace/gone", "stories260", "."])
@@ -291,26 +288,26 @@ WORKLOADS = {
 def test_bad_workload_file(place: Path, refused: Refused, name: str) -> None:
     damage, words = WORKLOADS[name]
     damage(place / "work.npz")
-    refused(run(place, target="work.npz"), *words)
+    refused(run_command(place, target="work.npz"), *words)
 
 
 @pytest.mark.parametrize("options", [["--policy", "dense"], ["--compare", "dense"], ["--set", "policy.bits=8"]])
 def test_workload_with_a_policy(place: Path, refused: Refused, options: list[str]) -> None:
-    refused(run(place, *options, target="work.npz"), "work.npz", "--policy", "already holds its policy")
+    refused(run_command(place, *options, target="work.npz"), "work.npz", "--policy", "already holds its policy")
 
 
 def test_out_folder_with_foreign_files(place: Path, refused: Refused) -> None:
     """A folder of the user's own is refused and untouched, even beside a result of ours."""
     (place / "out").mkdir()
     (place / "out" / "thesis.tex").write_text("years of work")
-    refused(run(place), "out", "thesis.tex", "another folder")
+    refused(run_command(place), "out", "thesis.tex", "another folder")
     (place / "out" / "result.json").write_text("{}")
-    refused(run(place), "out", "thesis.tex")
+    refused(run_command(place), "out", "thesis.tex")
 
 
 def test_out_is_or_lies_in_a_file(place: Path, refused: Refused) -> None:
     (place / "out").write_text("a file of mine")
-    refused(run(place), "out")
+    refused(run_command(place), "out")
     refused(["run", str(place / "trace"), "--out", str(place / "out" / "deep")], str(place / "out"))
     refused(["trace", "synth", str(place / "out"), "--seed", "1"], str(place / "out"))
     refused(["trace", "survivors", str(place / "trace"), "--out", str(place / "out" / "deep")], str(place / "out"))
@@ -357,7 +354,7 @@ def test_usage_errors_exit_with_2(arguments: list[str], capsys: pytest.CaptureFi
 def test_odd_names_are_only_names(place: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     """Markup of the terminal and mathematics of the pictures mean nothing in the name of a policy."""
     (place / "odd.toml").write_text(f"source = ''\nname = '{name}'\n")
-    assert main(run(place, "--policy", str(place / "odd.toml"))) == 0
+    assert main(run_command(place, "--policy", str(place / "odd.toml"))) == 0
     printed, error = capsys.readouterr()
     assert name in printed
     assert error == ""

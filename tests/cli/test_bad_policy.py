@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-Refused = Callable[..., str]
+from damage import Refused, run_command
 
 #: A policy of one's own that keeps everything; tests replace one answer.
 METHODS = {
@@ -17,10 +16,6 @@ METHODS = {
     "keep_values": "given.key_ids",
     "bits": "(12, 0, 0.0)",
 }
-
-
-def run(place: Path, *options: str, target: str = "trace") -> list[str]:
-    return ["run", str(place / target), *options, "--out", str(place / "out")]
 
 
 def policy_file(place: Path, text: str | None = None, **answers: str) -> str:
@@ -76,7 +71,7 @@ ANSWERS = [
 
 @pytest.mark.parametrize(("method", "answer", "words"), ANSWERS, ids=lambda item: ascii(item)[:40])
 def test_policy_outside_the_protocol(place: Path, refused: Refused, method: str, answer: str, words: list[str]) -> None:
-    refused(run(place, "--policy", policy_file(place, **{method: answer})), f"{method}()", *words)
+    refused(run_command(place, "--policy", policy_file(place, **{method: answer})), f"{method}()", *words)
 
 
 SOURCES = {
@@ -95,7 +90,7 @@ SOURCES = {
 @pytest.mark.parametrize("option", ["--policy", "--compare"])
 def test_policy_file_that_is_no_policy(place: Path, refused: Refused, name: str, option: str) -> None:
     text, words = SOURCES[name]
-    refused(run(place, option, policy_file(place, text)), *words)
+    refused(run_command(place, option, policy_file(place, text)), *words)
 
 
 TOML = {
@@ -118,4 +113,4 @@ TOML = {
 def test_bad_policy_toml(place: Path, refused: Refused, name: str) -> None:
     text, words = TOML[name]
     (place / "mine.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
-    refused(run(place, "--policy", str(place / "mine.toml")), *words)
+    refused(run_command(place, "--policy", str(place / "mine.toml")), *words)

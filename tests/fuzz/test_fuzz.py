@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 import sparcade
+from damage import contents, run_command, signature
 from sparcade._files import file_hash
 from sparcade.cli import main
 from sparcade.policy import PolicyConfig
@@ -44,7 +45,7 @@ def outcome(place: Path, target: str, *options: str) -> Json | None:
     before = contents(place)
     out, error = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-        code = main(["run", str(place / target), *options, "--out", str(place / "out")])
+        code = main(run_command(place, *options, target=target))
     if code == 0:
         assert error.getvalue() == ""
         return dict(json.loads((place / "out" / "result.json").read_text()))
@@ -53,11 +54,6 @@ def outcome(place: Path, target: str, *options: str) -> Json | None:
     assert out.getvalue() == ""
     assert contents(place) == before
     return None
-
-
-def contents(folder: Path) -> dict[str, bytes | None]:
-    """Every file and folder below, hidden ones too."""
-    return {str(path): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
 # --- bytes and JSON ---------------------------------------------------------------------------------------------------
@@ -148,8 +144,7 @@ def damage_trace(trace: Path, changes: list[tuple[Any, ...]]) -> None:
             layers[0].write_bytes(second)
             layers[1].write_bytes(first)
         if kind in ("tensor", "sign") and isinstance(table, dict):
-            sign = {path.name: {"bytes": path.stat().st_size, "sha256": file_hash(path)} for path in layers}
-            table["files"] = sign
+            table["files"] = signature(layers)
         with contextlib.suppress(UnicodeEncodeError):
             manifest.write_text(json.dumps(table))
 

@@ -11,7 +11,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import sparcade
-from sparcade._files import canonical_json, file_hash
+from damage import signature
+from sparcade._files import canonical_json
 from sparcade.arch import load_arch
 from sparcade.evaluation import default_policy
 from sparcade.trace import AttentionTrace
@@ -33,9 +34,7 @@ def doubled(source: Path, target: Path, layer: int, kv_head: int, token: int) ->
     key[kv_head, token] *= 2
     save_file(arrays | {"sequence_000.k": key}, str(path))
     trace = AttentionTrace.load(source)
-    files = {
-        file.name: {"bytes": file.stat().st_size, "sha256": file_hash(file)} for file in target.glob("*.safetensors")
-    }
+    files = signature(target.glob("*.safetensors"))
     (target / "manifest.json").write_text(canonical_json(trace.manifest.to_dict(files)))
     return AttentionTrace.load(target)
 

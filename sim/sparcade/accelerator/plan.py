@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparcade._jit import kernel
+from sparcade._records import Record, Table, record, records
 from sparcade.arch import Arch
 from sparcade.errors import WorkloadError
 from sparcade.topk import query_cycles
@@ -18,8 +19,6 @@ from sparcade.workload import Workload
 from sparcade.workload.tables import begins
 
 Ints = npt.NDArray[np.int64]
-Table = Any  # a record array: numba and NumPy both read its fields as attributes
-Record = Any  # one element of a record array
 #: DRAM regions begin on a multiple of this: one row index over all channels, pseudo-channels and bank groups.
 REGION_ALIGNMENT = 128 * 1024
 #: Width of the output words.
@@ -141,7 +140,7 @@ def make_plan(workload: Workload, arch: Arch) -> Plan:
     ranked = queries["passes"] > 0
     head_index = wide["layer"] * workload.shape.heads + wide["head"]
     kv_index = wide["layer"] * workload.shape.kv_heads + wide["kv_head"]
-    rows = _records(
+    rows = records(
         ROW_PLAN,
         block=block,
         first_of_block=first,
@@ -171,7 +170,7 @@ def make_plan(workload: Workload, arch: Arch) -> Plan:
         cascade_passes=wide["token_passes"] + wide["head_passes"],
         cascade_elements=token_elements + head_elements,
     )
-    jobs = _records(
+    jobs = records(
         JOB_PLAN,
         row=owner,
         vector=head_index[owner] * workload.shape.max_context + queries["token"],
@@ -184,18 +183,6 @@ def make_plan(workload: Workload, arch: Arch) -> Plan:
     )
     _check_capacity(workload, arch, geometry, rows, jobs)
     return Plan(geometry, rows, jobs, workload.key_ids, new_values)
-
-
-def _records(dtype: np.dtype[Any], **columns: Any) -> Table:
-    """A record array of named columns."""
-    table = np.zeros(len(next(iter(columns.values()))), dtype).view(np.recarray)
-    for name, values in columns.items():
-        table[name] = values
-    return table
-
-
-def _record(dtype: np.dtype[Any], **values: int) -> Record:
-    return _records(dtype, **{name: [value] for name, value in values.items()})[0]
 
 
 def lines_of(vectors: Any, geometry: Record) -> Any:
@@ -212,7 +199,7 @@ def _geometry(workload: Workload, arch: Arch, bases: dict[str, Any]) -> Record:
     dim, multipliers = workload.shape.head_dim, arch.multipliers
     per_line = max(1, multipliers // dim)
     dwell = -(-dim // multipliers)
-    return _record(
+    return record(
         GEOMETRY,
         head_dim=dim,
         width=max(1, min(multipliers // dim, arch.max_scores_per_cycle)),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from sparcade._records import Record, Table, zeros
 from sparcade.accelerator.counters import Count
-from sparcade.accelerator.plan import Plan, Record, Table
+from sparcade.accelerator.plan import Plan
 from sparcade.dram.ideal import IdealMemory
 
 Ints = npt.NDArray[np.int64]
@@ -131,7 +132,7 @@ class State(NamedTuple):
 def initial_state(plan: Plan, memory: IdealMemory) -> State:
     """Empty pipeline, free buffers."""
     geometry, rows, jobs = plan.geometry, len(plan.rows), len(plan.jobs)
-    registers = _zeros(1, _REGISTERS)[0]
+    registers = zeros(1, _REGISTERS)[0]
     registers.plane = registers.returned_plane = NO_PLANE
     registers.last_source = 2
     registers.key_lines, registers.value_lines = geometry.key_lines, geometry.value_lines
@@ -140,19 +141,15 @@ def initial_state(plan: Plan, memory: IdealMemory) -> State:
         reg=registers,
         memory=memory,
         counts=np.zeros((rows, len(Count)), np.int64),
-        rows=_zeros(rows, ROW_STATE),
-        blocks=_zeros(int(plan.rows.block[-1]) + 1, BLOCK_STATE),
-        jobs=_zeros(jobs, JOB_STATE),
-        softmax=_zeros(2 * jobs, SOFTMAX_ENTRY),
-        ring=_zeros(geometry.data_fifo, RETURN_ENTRY),
-        delay=_zeros(geometry.fetch_latency, RETURN_ENTRY),
+        rows=zeros(rows, ROW_STATE),
+        blocks=zeros(int(plan.rows.block[-1]) + 1, BLOCK_STATE),
+        jobs=zeros(jobs, JOB_STATE),
+        softmax=zeros(2 * jobs, SOFTMAX_ENTRY),
+        ring=zeros(geometry.data_fifo, RETURN_ENTRY),
+        delay=zeros(geometry.fetch_latency, RETURN_ENTRY),
     )
     state.rows.gate[plan.rows.token_selection | plan.rows.head_selection] = NEVER
     state.jobs.known[:] = NEVER
     state.jobs.retired[:] = NEVER
     state.delay.plane[:] = NO_PLANE
     return state
-
-
-def _zeros(size: int, dtype: np.dtype[Any]) -> Table:
-    return np.zeros(size, dtype).view(np.recarray)

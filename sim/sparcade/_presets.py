@@ -8,7 +8,7 @@ from sparcade.errors import ConfigError, did_you_mean
 
 
 def preset_names(kind: str) -> list[str]:
-    """Names of the presets of a kind ("arch" or "policy")."""
+    """Names of the presets of a kind ("arch", "policy" or "dram")."""
     return sorted(path.stem for path in _folder(kind).glob("*.toml"))
 
 

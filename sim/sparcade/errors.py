@@ -41,5 +41,9 @@ class WorkloadError(SparcadeError):
     """A workload that is damaged, inconsistent, or too large for the arch."""
 
 
+class StreamError(SparcadeError):
+    """A DRAM request stream that is malformed, or leaves the device."""
+
+
 class InvariantError(Exception):
     """A conservation law of the simulator failed: a bug in Sparcade, never the user's fault."""

@@ -1,1 +1,29 @@
-"""Memory models behind the fetcher; `ideal` here, the cycle-exact DRAM controller with the DRAM issue."""
+"""DRAM: device presets, address mapping, cycle-exact controllers, energy; and the `ideal` memory."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sparcade.dram.device import Device, load_device
+    from sparcade.dram.result import DramResult
+    from sparcade.dram.stream import read_stream
+    from sparcade.dram.system import DramSystem, Injection, requests
+
+__all__ = ["Device", "DramResult", "DramSystem", "Injection", "load_device", "read_stream", "requests"]
+
+_HOMES = {
+    "device": ("Device", "load_device"),
+    "result": ("DramResult",),
+    "stream": ("read_stream",),
+    "system": ("DramSystem", "Injection", "requests"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"sparcade.dram.{module}"), name)
+    raise AttributeError(f"module 'sparcade.dram' has no attribute {name!r}")

@@ -1,0 +1,76 @@
+"""Feeding a request stream to a DRAM: in order, as fast as it accepts or at a given pace."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sparcade._jit import kernel
+from sparcade._records import Record
+from sparcade.dram.controller import PENDING_FULL, REFUSED, send, tick, wake_of
+from sparcade.dram.mapping import place_of
+from sparcade.dram.state import NEVER, NONE, UNTAGGED, Dram, Ints
+
+#: Why `inject` returned.
+DONE, NEEDS_REQUESTS, NEEDS_PENDING, LOG_FULL, STUCK = range(5)
+
+#: Progress of an injection.
+INJECTION = np.dtype(
+    [
+        ("period", "f8"),  # ticks between releases; 0: as soon as accepted
+        ("max_outstanding", "i8"),  # 0: no limit
+        ("max_outstanding_per_channel", "i8"),
+        ("now", "i8"),  # ticks executed
+        ("sent", "i8"),  # requests accepted
+        ("place", "i8"),  # of the next request; NONE: not looked up
+    ]
+)
+
+
+@kernel
+def inject(dram: Dram, progress: Record, requests: Ints, begin: int, last: bool) -> int:
+    """Send requests[begin:] (address * 2 + write) until the chunk, or after the last one everything, is done.
+
+    In each tick, before it: the next request of the stream is sent until one is refused, not released yet, or held
+    back by a limit on outstanding requests. Ticks in which nothing can happen are skipped.
+    """
+    channels, head = dram.channels, begin
+    room = dram.log.shape[0] - 2 * dram.spec.channels
+    while True:
+        release = NEVER
+        while head < len(requests):
+            if progress.period > 0.0:
+                release = int(np.floor(progress.sent * progress.period))
+                if progress.now < release:
+                    break
+                release = NEVER
+            if progress.max_outstanding > 0 and dram.system.outstanding >= progress.max_outstanding:
+                break
+            if progress.place == NONE:
+                progress.place = place_of(dram.places, requests[head] >> 1)
+            limit = progress.max_outstanding_per_channel
+            if limit > 0 and channels[progress.place >> dram.spec.bank_shift].outstanding >= limit:
+                break
+            status = send(dram, progress.place, requests[head] & 1, UNTAGGED, 0, progress.now)
+            if status == PENDING_FULL:
+                return NEEDS_PENDING
+            if status == REFUSED:
+                break
+            progress.sent += 1
+            progress.place = NONE
+            head += 1
+        if head == len(requests):
+            if not last:
+                return NEEDS_REQUESTS
+            if dram.system.outstanding == 0:
+                return DONE
+        if dram.log.shape[0] > 0 and dram.system.logged > room:
+            return LOG_FULL
+        wake = wake_of(dram)
+        if release < wake:
+            progress.now = release
+            continue
+        if wake == NEVER or dram.system.overflow:
+            return STUCK
+        progress.now = wake
+        for channel in range(dram.spec.channels):
+            tick(dram, channel, wake)

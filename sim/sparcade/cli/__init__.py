@@ -7,7 +7,7 @@ import io
 import sys
 from collections.abc import Sequence
 
-from sparcade.cli import run, trace, workload
+from sparcade.cli import dram, run, trace, validate, workload
 from sparcade.errors import SparcadeError
 from sparcade.version import MODEL_VERSION, PACKAGE_VERSION
 
@@ -23,21 +23,21 @@ def _refused(error: OSError) -> SparcadeError:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; exit code 0, or 2 for bad input (one error, no traceback)."""
+    """Run a command; exit code 0, 1 for a comparison that failed, or 2 for bad input (one error, no traceback)."""
     parser = argparse.ArgumentParser(
         prog="sparcade",
         description="SpAtten-style sparse attention: a model and a pruning policy in, cycles, DRAM and energy out.",
     )
     parser.add_argument("--version", action="version", version=f"sparcade {PACKAGE_VERSION}, model {MODEL_VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (run, trace, workload):
+    for module in (run, trace, workload, dram, validate):
         module.add_parser(commands)
     options = parser.parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without µ prints a question mark
     try:
-        options.function(options)
+        return int(options.function(options) or 0)
     except SparcadeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -47,4 +47,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
         return 130
-    return 0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,17 +75,28 @@ def new_folder(target: Path, *, marker: str, owns: Callable[[str], object]) -> I
 
 @contextmanager
 def new_file(target: Path) -> Iterator[Path]:
-    """Yield a path beside `target`; on success its file takes the place of `target`, on error it is removed."""
+    """Yield a path beside `target`; on success its file takes the place of `target`, on error it is removed.
+
+    Folders made on the way are removed as well on error.
+    """
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+    missing = [parent for parent in target.parents if not parent.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    os.close(handle)
-    fresh = Path(name)
+    fresh: Path | None = None
     try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        os.close(handle)
+        fresh = Path(name)
         yield fresh
         fresh.chmod(0o666 & ~_umask())
         fresh.replace(target)
     except BaseException:
-        fresh.unlink(missing_ok=True)
+        if fresh is not None:
+            fresh.unlink(missing_ok=True)
+        for parent in missing:
+            with suppress(OSError):
+                parent.rmdir()
         raise
 
 

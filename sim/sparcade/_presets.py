@@ -6,6 +6,9 @@ from pathlib import Path
 
 from sparcade.errors import ConfigError, did_you_mean
 
+#: Command-line options that are not called like their kind.
+_OPTIONS = {"dram": "--preset"}
+
 
 def preset_names(kind: str) -> list[str]:
     """Names of the presets of a kind ("arch", "policy" or "dram")."""
@@ -19,7 +22,7 @@ def preset_path(kind: str, name: str) -> Path:
         if not path.is_file():
             raise ConfigError(
                 f"there is no such {kind} file",
-                where=f"--{kind} {name}",
+                where=f"{_OPTIONS.get(kind, f'--{kind}')} {name}",
                 expected="a TOML file",
                 got="no such file",
                 remedy=f"check the path, or use a preset: {', '.join(preset_names(kind))}",
@@ -28,7 +31,7 @@ def preset_path(kind: str, name: str) -> Path:
     if name not in preset_names(kind):
         raise ConfigError(
             f"there is no {kind} preset {name!r}",
-            where=f"--{kind} {name}",
+            where=f"{_OPTIONS.get(kind, f'--{kind}')} {name}",
             expected=f"one of: {', '.join(preset_names(kind))}; or a .toml file",
             got=repr(name),
             remedy=did_you_mean(name, preset_names(kind)),

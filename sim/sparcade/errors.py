@@ -21,7 +21,10 @@ class SparcadeError(Exception):
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "use one of the names above") -> str:
     """The remedy for a name that does not exist: the nearest one that does."""
-    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.4)
+    names = sorted(known)
+    folded = {each.casefold(): each for each in reversed(names)}
+    begins = [each for each in names if name and each.casefold().startswith(name.casefold())]
+    near = begins or [folded[each] for each in difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.4)]
     return f"did you mean {near[0]!r}?" if near else otherwise
 
 

@@ -16,7 +16,10 @@ def add_parser(commands: Any) -> None:
         description="Time a stream of DRAM requests on cycle-exact controllers.",
     )
     parser.add_argument(
-        "stream", type=Path, help="text of 'R 0xADDRESS' and 'W 0xADDRESS' lines, plain or gzip; - for standard input"
+        "stream",
+        type=Path,
+        nargs="?",
+        help="text of 'R 0xADDRESS' and 'W 0xADDRESS' lines, plain or gzip; - for standard input",
     )
     parser.add_argument("--preset", default="hbm2", help="device preset or TOML file (default: hbm2; 'list' shows all)")
     parser.add_argument("--channels", type=int, default=1, help="a power of two (default: 1)")
@@ -54,12 +57,20 @@ def run(options: argparse.Namespace) -> None:
     from sparcade._files import canonical_json, new_file
     from sparcade._presets import preset_names
     from sparcade.dram import DramSystem, Injection, load_device, read_stream
-    from sparcade.errors import ConfigError
+    from sparcade.errors import ConfigError, StreamError
     from sparcade.report.dram_summary import print_dram_summary
 
     if options.preset == "list":
         print("\n".join(preset_names("dram")))
         return
+    if options.stream is None:
+        raise StreamError(
+            "there is no request stream",
+            where="sparcade dram",
+            expected="a file, or - for standard input",
+            got="nothing",
+            remedy="sparcade dram STREAM; 'sparcade dram --help' shows the form of a line",
+        )
     if not 0 <= options.toggle_rate <= 1:
         raise ConfigError(
             "the toggle rate is not possible",

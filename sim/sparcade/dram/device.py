@@ -170,6 +170,25 @@ class Timing:
                     got=str(second),
                     remedy=f"raise {high} or lower {low}",
                 )
+        for low, high, reason in _ORDER:
+            first, second = getattr(self, low), getattr(self, high)
+            if first is not None and second is not None and first > second:
+                raise ConfigError(
+                    "the timings contradict each other",
+                    where=f"timing.{high}",
+                    expected=f"at least {low} = {first}: {reason}",
+                    got=str(second),
+                    remedy=f"raise {high} or lower {low}",
+                )
+        for name, value in numbers.items():
+            if value is not None and value > self.n_refi:
+                raise ConfigError(
+                    f"{name} is longer than a refresh interval",
+                    where=f"timing.{name}",
+                    expected=f"at most n_refi = {self.n_refi}: no rule holds a device for longer",
+                    got=str(value),
+                    remedy="start from a preset",
+                )
 
     def ns(self, name: str) -> float:
         """A timing in nanoseconds."""
@@ -241,6 +260,7 @@ class Device:
                     got=got,
                     remedy=f"start from a preset of {self.protocol}",
                 )
+        assert self.terms.act_pj >= 0  # derived energies are checked as they are made
 
     def _structure(self) -> Iterator[tuple[str, str, str, bool]]:
         """(where, expected, got, wrong) of levels, split activation and energy."""
@@ -259,8 +279,13 @@ class Device:
         yield "energy", "an [energy] or an [idd] table, one of them", got, (self.energy is None) == (self.idd is None)
 
     def _refresh(self) -> Iterator[tuple[str, str, str, bool]]:
-        """(where, expected, got, wrong) of per-bank refresh."""
+        """(where, expected, got, wrong) of refresh."""
         timing, per_bank = self.timing, self.controller.refresh == "per-bank"
+        close = timing.n_ras + timing.n_cwl + timing.n_bl + timing.n_wr + (timing.n_rp_ab or timing.n_rp)
+        least = timing.n_rfc + self.organisation.uppers * close + timing.n_rc
+        crowded = self.controller.refresh == "all-bank" and timing.n_refi < least
+        expected = f"at least {least}, or a refresh would not end before the next and leave time for requests"
+        yield "timing.n_refi", expected, str(timing.n_refi), crowded
         expected = f"all-bank or none: {self.protocol} refreshes all banks at once here"
         yield "controller.refresh", expected, "per-bank", per_bank and not self.rules.per_bank_refresh
         yield "timing.n_rfc_pb", "the time of a per-bank refresh", "nothing", per_bank and timing.n_rfc_pb is None
@@ -269,6 +294,11 @@ class Device:
             f"at least {gap} clocks a bank between two REFpb, so n_refi of {gap * self.organisation.channel_banks}"
         )
         yield "timing.n_refi", expected, f"{timing.n_refi}: {share} clocks a bank", per_bank and share < gap
+
+    @staticmethod
+    def preset(name: str) -> Device:
+        """The device of a preset or file: what a text in a configuration stands for."""
+        return load_device(name)
 
     @property
     def rules(self) -> Protocol:

@@ -74,6 +74,8 @@ def parse_mapping(text: str, device: Device, channels: int) -> Mapping:
     if named is not None:
         return named
     order_text, _, hash_text = text.partition(";")
+    if order_text.strip() in NAMED:
+        raise _error(text, "a name takes no hashes", "a bit order in front of the hashes", "write the order out")
     order: list[tuple[str, int]] = []
     left = dict(bits)
     for part in order_text.split(","):
@@ -85,8 +87,11 @@ def parse_mapping(text: str, device: Device, channels: int) -> Mapping:
                 f"one of {', '.join(FIELDS)}; or {', '.join(NAMED)}",
                 did_you_mean(name, (*FIELDS, *NAMED)),
             )
-        width = left[name] if not colon else int(count) if count.isdecimal() and len(count) < 4 else -1
-        if not 0 <= width <= left[name]:
+        width = left[name]
+        if colon:
+            width = int(count) if re.fullmatch(r"[0-9]{1,3}", count) else -1
+        spent = not colon and width == 0 < bits[name]
+        if spent or not 0 <= width <= left[name]:
             raise _error(
                 text,
                 f"{part.strip()!r} asks for bits that {name} does not have",
@@ -147,7 +152,7 @@ def _named(name: str, bits: dict[str, int], inner: int) -> Mapping | None:
     return None
 
 
-_HASH = re.compile(r"(\w+)\.(\d{1,2})\^=(\w+)&(0x[0-9a-fA-F]{1,12}|\d{1,12})", re.ASCII)
+_HASH = re.compile(r"(\w+)\.(\d{1,2})\^=(\w+)&(0x[0-9a-fA-F]{1,12}|[1-9]\d{0,11})", re.ASCII)
 
 
 def _parse_hash(part: str, text: str, bits: dict[str, int]) -> Hash:
@@ -156,11 +161,11 @@ def _parse_hash(part: str, text: str, bits: dict[str, int]) -> Hash:
         raise _error(
             text, f"{part!r} is no hash", "FIELD.BIT^=FIELD&MASK, such as ba.0^=row&0x5555", "correct the hash"
         )
-    target, bit, source, mask = found[1], int(found[2]), found[3], int(found[4], 0)
+    target, bit, source, mask = found[1], int(found[2]), found[3], int(found[4], 16 if found[4][:2] == "0x" else 10)
     for name in (target, source):
         if name not in FIELDS:
             raise _error(text, f"{name!r} is no field", f"one of {', '.join(FIELDS)}", did_you_mean(name, FIELDS))
-    if bit >= bits[target] or mask >= 1 << bits[source]:
+    if bit >= bits[target] or not 0 < mask < 1 << bits[source]:
         raise _error(
             text,
             f"{part!r} reaches beyond its fields",

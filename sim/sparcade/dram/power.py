@@ -44,7 +44,7 @@ class Idd:
     source: str
 
     def __post_init__(self) -> None:
-        _check_numbers(self, "idd", 1e6)
+        _check_numbers(self, "idd", 1e6, positive=("vdd", "devices", "data_rate_mbps", "data_bits"))
         if self.idd0 <= self.idd2n or self.idd4r <= self.idd3n or self.idd4w <= self.idd3n or self.idd5 <= self.idd3n:
             raise ConfigError(
                 "the currents contradict each other",
@@ -62,9 +62,18 @@ def idd_energy(idd: Idd, *, t_rc: float, t_ras: float, t_rfc: float, transaction
     each times the devices of a rank; standby = V IDD3N.
     """
     scale = idd.vdd * idd.devices  # mA * V * ns = pJ
+    act_pj = scale * (idd.idd0 * t_rc - idd.idd3n * t_ras - idd.idd2n * (t_rc - t_ras))
+    if act_pj <= 0:
+        raise ConfigError(
+            "the currents give an activation no energy",
+            where="idd.idd0",
+            expected="more than standby draws over tRC: idd0 tRC above idd3n tRAS + idd2n (tRC - tRAS)",
+            got=f"idd0 {idd.idd0}, idd3n {idd.idd3n}, idd2n {idd.idd2n} mA; tRC {t_rc:g}, tRAS {t_ras:g} ns",
+            remedy="copy the currents of one speed bin of one data sheet",
+        )
     burst_ns = transaction_bits / (idd.data_bits * idd.data_rate_mbps * 1e-3)
     return Energy(
-        act_pj=scale * (idd.idd0 * t_rc - idd.idd3n * t_ras - idd.idd2n * (t_rc - t_ras)),
+        act_pj=act_pj,
         read_pj_per_bit=scale * (idd.idd4r - idd.idd3n) * burst_ns / transaction_bits,
         write_pj_per_bit=scale * (idd.idd4w - idd.idd3n) * burst_ns / transaction_bits,
         refresh_pj=scale * (idd.idd5 - idd.idd3n) * t_rfc,
@@ -104,14 +113,14 @@ def command_energy(
     }
 
 
-def _check_numbers(table: object, where: str, limit: float) -> None:
+def _check_numbers(table: object, where: str, limit: float, positive: tuple[str, ...] = ()) -> None:
     for entry in fields(table):  # type: ignore[arg-type]
         value = getattr(table, entry.name)
-        if isinstance(value, int | float) and not 0 <= value <= limit:
+        if isinstance(value, int | float) and (not 0 <= value <= limit or (value == 0 and entry.name in positive)):
             raise ConfigError(
                 f"{entry.name} is not plausible",
                 where=f"{where}.{entry.name}",
-                expected=f"0 to {limit:g}",
+                expected=f"{'above ' * (entry.name in positive)}0 to {limit:g}",
                 got=repr(value),
                 remedy="start from a preset",
             )

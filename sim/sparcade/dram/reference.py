@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -17,9 +18,11 @@ from sparcade._files import parse_json
 from sparcade.config import override
 from sparcade.dram.device import Device, load_device
 from sparcade.dram.result import DramResult
-from sparcade.dram.stream import open_stream, read_stream
+from sparcade.dram.stream import UNREADABLE, open_stream, read_stream
 from sparcade.dram.system import DramSystem, Injection
 from sparcade.errors import SparcadeError, StreamError
+
+T = TypeVar("T")
 
 #: Standard -> the preset whose energy and optional fields a config starts from.
 _PRESETS = {
@@ -113,8 +116,14 @@ def compare_folder(folder: Path) -> Iterator[Comparison]:
         where = f"{path}, run {run.get('id', position) if isinstance(run, dict) else position}"
         try:
             yield _compare(folder, run, configs[run["config"]])
-        except SparcadeError:
-            raise
+        except SparcadeError as error:
+            raise type(error)(
+                error.what,
+                where=f"{where}: {error.where}",
+                expected=error.expected,
+                got=error.got,
+                remedy=error.remedy,
+            ) from None
         except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
             raise _layout(where, "a run and its config, as in the reference data", repr(error)) from error
 
@@ -129,16 +138,35 @@ def _layout(where: str, expected: str, got: str) -> StreamError:
     )
 
 
+def _blocks(path: Path) -> Iterator[bytes]:
+    """The text of a plain or gzip file, a mebibyte at a time."""
+    try:
+        with open_stream(path) as source:
+            yield from iter(lambda: source.read(1 << 20), b"")
+    except UNREADABLE as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise _layout(str(path), "a file of text, plain or gzip", reason) from error
+
+
+def _choice(table: dict[str, Any], key: str, known: Mapping[str, T], default: str) -> T:
+    """What a word of a config stands for."""
+    word = str(table.get(key, default))
+    if word not in known:
+        raise _layout(f"the {key} of a config", f"one of: {', '.join(map(repr, known))}", repr(word))
+    return known[word]
+
+
 def _compare(folder: Path, run: dict[str, Any], config: dict[str, Any]) -> Comparison:
     device = device_of(config)
-    trace = folder / run["trace"]
-    digest = hashlib.sha256()
-    with open_stream(trace) as source:
-        for block in iter(lambda: source.read(1 << 20), b""):
-            digest.update(block)
+    trace, digest = folder / run["trace"], hashlib.sha256()
+    for block in _blocks(trace):
+        digest.update(block)
     if digest.hexdigest() != run.get("trace_sha256", digest.hexdigest()):
         raise _layout(str(trace), f"SHA-256 {run['trace_sha256']}", digest.hexdigest())
     how = run.get("injection", {})
+    _choice(how, "mode", {"asap": 0, "paced": 0}, "asap")
+    if "cycles" not in run:
+        raise _layout(str(folder / "index.json"), "the cycles of a run", f"none in {run['id']}")
     injection = Injection(
         period=float(how.get("period", 0)),
         max_outstanding=how.get("max_outstanding"),
@@ -189,8 +217,10 @@ def _compare_log(path: Path, ours: pd.DataFrame) -> list[str]:
     """The first difference of two command logs."""
     text = io.StringIO()
     ours.to_csv(text, index=False, lineterminator="\n")
-    with open_stream(path) as source:
-        theirs = source.read().decode().splitlines()
+    try:
+        theirs = b"".join(_blocks(path)).decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise _layout(str(path), "a command log: text", str(error)) from error
     mine = text.getvalue().splitlines()
     for line, (left, right) in enumerate(zip(mine, theirs, strict=False), start=1):
         if left != right:
@@ -201,7 +231,7 @@ def _compare_log(path: Path, ours: pd.DataFrame) -> list[str]:
 def device_of(config: dict[str, Any]) -> Device:
     """The device and controller that a config of the reference data describes."""
     release = "2.0a" in str(config.get("simulator", ""))
-    preset = "hbm2-spatten" if release else _PRESETS[config.get("standard", "")]
+    preset = "hbm2-spatten" if release else _choice(config, "standard", _PRESETS, "")
     settings = [
         f"organisation.{ours}={config['org'][theirs]}"
         for theirs, ours in _ORGANISATION.items()
@@ -228,9 +258,20 @@ def _with_turnaround(device: Device, config: dict[str, Any]) -> Device:
     return override(Device, device, extra, where=device.name)
 
 
+_ROW_POLICIES = {"Open": "open", "ClosedCAP": "closed"}
+_REFRESHES = {"AllBank": "all-bank", "AllBankRefresh": "all-bank", "PerBank": "per-bank", "NoRefresh": "none"}
+
+
+def _first_word(config: dict[str, Any], key: str, default: str) -> str:
+    """The name in a text such as "ClosedCAP (cap 4)"."""
+    return str(config.get(key, default)).split(" ")[0].rstrip(",")
+
+
 def _controller_settings(config: dict[str, Any], release: bool) -> list[str]:
-    scheduler = {"FRFCFS": "fr-fcfs", "FRFCFS-RowHit": "fr-fcfs-row-hit"}[config.get("scheduler", "FRFCFS")]
-    policy, refresh = str(config.get("row_policy", "Open")), str(config.get("refresh", "AllBank")).split(" ")[0]
+    scheduler = _choice(config, "scheduler", {"FRFCFS": "fr-fcfs", "FRFCFS-RowHit": "fr-fcfs-row-hit"}, "FRFCFS")
+    policy = _choice({"row_policy": _first_word(config, "row_policy", "Open")}, "row_policy", _ROW_POLICIES, "")
+    refresh = _choice({"refresh": _first_word(config, "refresh", "AllBank")}, "refresh", _REFRESHES, "")
+    cap = re.search(r"cap (\d+)", str(config.get("row_policy", "")))
     size = 32 if release else int(config.get("write_queue", 32))  # 2.0a accepts one more than its size
     high, low = (
         Fraction(str(config.get(f"wr_{which}_watermark", share))) * size
@@ -238,26 +279,17 @@ def _controller_settings(config: dict[str, Any], release: bool) -> list[str]:
     )
     settings = [
         f"controller.scheduler={scheduler}",
-        f"controller.row_policy={'closed' if policy.startswith('ClosedCAP') else 'open'}",
+        f"controller.row_policy={policy}",
         f"controller.read_queue={config.get('read_queue', 32)}",
         f"controller.write_queue={config.get('write_queue', 32)}",
         f"controller.write_high={math.floor(high) + 1}",
         f"controller.write_low={math.ceil(low) - 1}",
-        "controller.refresh="
-        + (
-            "none"
-            if release
-            else {"AllBank": "all-bank", "AllBankRefresh": "all-bank", "PerBank": "per-bank", "NoRefresh": "none"}[
-                refresh
-            ]
-        ),
+        f"controller.refresh={'none' if release else refresh}",  # 2.0a's never fires on a device without ranks
     ]
-    if "cap" in policy:
-        settings.append(f"controller.cap={policy.rstrip(')').split()[-1]}")
-    return settings
+    return settings + ([f"controller.cap={cap[1]}"] if cap else [])
 
 
 def _mapping_of(config: dict[str, Any]) -> str:
     """The in-channel mapping behind a channel that is always taken from the lowest bits of an address."""
-    name = str(config.get("addr_mapper", "RoBaRaCoCh")).split(" ")[0]
+    name = _first_word(config, "addr_mapper", "RoBaRaCoCh")
     return "channel,column,row,ba,bg,sid,rank,pc" if name == "ChRaBaRoCo" else name

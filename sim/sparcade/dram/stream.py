@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -19,6 +20,8 @@ Bytes = npt.NDArray[np.uint8]
 
 #: Bytes read at once.
 _CHUNK = 1 << 20
+#: What reading a damaged file raises.
+UNREADABLE = (OSError, EOFError, zlib.error)
 #: No address of a device is longer.
 _MAX_DIGITS = 12
 _NEWLINE, _RETURN, _SPACE, _TAB, _HASH = (ord(letter) for letter in "\n\r \t#")
@@ -41,7 +44,7 @@ def read_stream(path: Path, address_limit: int) -> Iterator[Ints]:
         while True:
             try:
                 block = source.read(_CHUNK)
-            except (OSError, EOFError) as error:
+            except UNREADABLE as error:
                 raise _error(
                     path, lines + 1, "the file cannot be read", "text, or a whole gzip file", str(error)
                 ) from error
@@ -79,9 +82,10 @@ def open_stream(path: Path) -> BinaryIO:
     if str(path) == "-":
         return sys.stdin.buffer
     source = path.open("rb")
-    if source.peek(2)[:2] == b"\x1f\x8b":
-        return cast(BinaryIO, gzip.open(source))
-    return source
+    if source.peek(2)[:2] != b"\x1f\x8b":
+        return source
+    source.close()
+    return cast(BinaryIO, gzip.open(path))
 
 
 def _error(path: Path, line: int, what: str, expected: str, got: str, remedy: str = "correct the line") -> StreamError:
@@ -99,12 +103,16 @@ def parse(text: Bytes, requests: Ints, limit: int) -> tuple[int, int, int]:
         begin = at
         while text[at] == _SPACE or text[at] == _TAB:
             at += 1
-        if text[at] == _NEWLINE or text[at] == _RETURN or text[at] == _HASH:
+        first = at
+        while text[at] == _SPACE or text[at] == _TAB or text[at] == _RETURN:
+            at += 1
+        if text[at] == _NEWLINE or text[first] == _HASH:
             while text[at] != _NEWLINE:
                 at += 1
             at += 1
             lines += 1
             continue
+        at = first
         kind = text[at] | _LOWER
         requests[count] = 0
         if (kind != _READ and kind != _WRITE) or (text[at + 1] != _SPACE and text[at + 1] != _TAB):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -38,11 +37,11 @@ class Injection:
     max_outstanding_per_channel: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.period <= 1 << 40:
+        if not 0 <= self.period <= 10**7:
             raise ConfigError(
                 "the pace is not possible",
                 where="--pace",
-                expected="0 to 2^40 ticks a request",
+                expected="0 to 10^7 ticks a request",
                 got=repr(self.period),
                 remedy="leave it out to send as soon as possible",
             )
@@ -178,7 +177,9 @@ class DramSystem:
                     log(log_frame(dram, self.device))
                     dram.system.logged = 0
                 if status not in (DONE, NEEDS_REQUESTS, NEEDS_PENDING, LOG_FULL):
-                    raise _stuck(self.device, int(progress.now), int(dram.system.outstanding))
+                    raise stuck_error(self.device, dram, int(progress.now))
+        if log is not None and not any(dram.counts[0, command] for command in Command):
+            log(log_frame(dram, self.device))  # the header of an empty log
         return self._result(dram, int(progress.now))
 
     def _result(self, dram: Dram, ticks: int) -> DramResult:
@@ -247,16 +248,21 @@ def _grow_pending(dram: Dram) -> Dram:
     return dram._replace(pending=fresh)
 
 
-def _stuck(device: Device, now: int, outstanding: int) -> ConfigError:
+def stuck_error(device: Device, dram: Dram, now: int) -> ConfigError:
+    """The error for requests that will never be served."""
+    waiting, where = int(dram.system.outstanding), f"{device.name!r}, tick {now:,}"
+    if dram.system.overflow and device.controller.row_policy == "open":
+        return ConfigError(
+            "refreshes cannot keep up: requests hold rows open for too long",
+            where=f"timing of {where}",
+            expected="timings that let every refresh issue before the next is due",
+            got=f"a full queue of refreshes, {waiting} requests waiting",
+            remedy="raise timing.n_refi, lower the turnaround timings, or controller.refresh=none",
+        )
     return ConfigError(
         "the controller is stuck: a request whose row was closed again can never be served",
-        where=f"controller.row_policy of {device.name!r}, tick {now:,}",
+        where=f"controller.row_policy of {where}",
         expected="a row policy that serves every request",
-        got=f"{outstanding} requests that wait for ever under {device.controller.row_policy!r}",
+        got=f"{waiting} requests that wait for ever under {device.controller.row_policy!r}",
         remedy="use the open row policy, or a larger controller.cap",
     )
-
-
-def tick_seconds(device: Device) -> Fraction:
-    """Period of one tick [s]."""
-    return device.tick_ps / 10**12

@@ -61,13 +61,13 @@ def _print_heat_map(console: Console, result: DramResult) -> None:
     accesses = (
         (result.bank_reads + result.bank_writes).sum(axis=0).reshape(-1, organisation.bank_groups, organisation.banks)
     )
-    busiest = max(1, int(accesses.max()))
+    busiest, wide = max(1, int(accesses.max())), 2 if accesses[0].size <= 16 else 1
     console.print(f"accesses per bank, bank groups side by side (█ = {busiest:,}; share of all in %)")
     total = max(1, int(accesses.sum()))
     levels = result.device.rules.levels[:-2]
     for index, groups in enumerate(accesses):
         cells = "  ".join(
-            "".join(_SHADES[int(np.ceil(4 * count / busiest))] * 2 for count in group) for group in groups
+            "".join(_SHADES[int(np.ceil(4 * count / busiest))] * wide for count in group) for group in groups
         )
         place, left = [], index
         for level in reversed(levels):

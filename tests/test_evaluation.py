@@ -95,7 +95,7 @@ def test_workload_frames(trace: sparcade.AttentionTrace) -> None:
 
 
 def test_energy_moves_with_traffic_and_adds_up(trace: sparcade.AttentionTrace) -> None:
-    arch, profile = load_arch("spatten"), load_profile()
+    arch, profile = load_arch("spatten", ["dram.kind=ideal"]), load_profile()
     evaluation = evaluate(trace, arch, compare=load_policy("dense"))
     assert evaluation.baseline is not None
     total = evaluation.run.total()

@@ -44,7 +44,7 @@ def build(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
     ------
     ConfigError
         For an unknown key (the nearest name is suggested), a missing one, or a value of another type. The text
-        "off" stands for None where a value may be absent.
+        "off" stands for None where a value may be absent; a class with a `preset` is also named by a text.
     """
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, cls))}
@@ -104,10 +104,11 @@ def override(cls: type[T], value: T, settings: Iterable[str], *, where: str) -> 
                 remedy="write the key, '=', and the value",
             )
         _check_path(cls, path, setting)
-        table = nested
+        table, kind = nested, typing.cast(Any, cls)
         for part in path[:-1]:
+            kind = _without_none(typing.get_type_hints(kind)[part])
             if not isinstance(table.get(part), dict):
-                table[part] = {}
+                table[part] = tables(kind.preset(table[part])) if hasattr(kind, "preset") and part in table else {}
             table = table[part]
         table[path[-1]] = _parse(text.strip())
     changed = build(cls, nested, where=where)
@@ -197,6 +198,13 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     hint = _without_none(hint)
     if optional and value == "off":
         return None
+    if hasattr(hint, "preset") and isinstance(value, str):
+        try:
+            return hint.preset(value)
+        except ConfigError as error:
+            raise ConfigError(
+                error.what, where=where, expected=error.expected, got=error.got, remedy=error.remedy
+            ) from None
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return build(typing.cast(type[Any], hint), value, where=where)
     if typing.get_origin(hint) is tuple and isinstance(value, list | tuple):

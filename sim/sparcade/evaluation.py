@@ -79,7 +79,7 @@ class Evaluation:
         """What the numbers rest on that was not measured or published."""
         arch, rows = self.run.arch, self.run.workload.rows
         notes = [
-            f"{arch.dram.kind} memory: {arch.dram.source}",
+            *arch.dram.sources,
             f"top-k engine {arch.topk.engine!r}: {arch.topk.source}",
             f"energy {self.profile.name!r}, {self.profile.node}: published circuits, not fitted to SpAtten",
         ]
@@ -157,7 +157,7 @@ class Evaluation:
         """What was busy for the largest share of the cycles, and that share."""
         total, arch = self.run.total(), self.run.arch
         busy = {module: total[f"{module}_busy"] for module in ("qk", "softmax", "topk", "pv", "cascade")}
-        busy["dram"] = round(bytes_moved(total, arch) / (arch.dram.channels * arch.dram.transaction_bytes))
+        busy["dram"] = round(bytes_moved(total, arch) * arch.clock_ghz / arch.peak_gbps)
         module = max(busy, key=lambda name: busy[name])
         return module, busy[module] / self.run.cycles
 

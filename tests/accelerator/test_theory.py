@@ -15,7 +15,7 @@ from sparcade.policy import LocalValuePruning, ProgressiveQuantization, TokenPru
 from sparcade.workload import Workload
 from support import policy, random_tensors, trace_of
 
-SPATTEN = load_arch("spatten")
+SPATTEN = load_arch("spatten", ["dram.kind=ideal"])
 
 
 def workload(
@@ -52,12 +52,20 @@ def decode_only(work: Workload) -> Workload:
 def test_latency_of_one_unloaded_query(tmp_path: Path) -> None:
     """One decode query on 64 keys: fetch, Q x K, softmax, decision, V fetch, prob x V, write, in the preset's terms."""
     run = simulate(decode_only(workload(tmp_path, prompt=63, steps=1)), SPATTEN)
-    fetch = 1 + SPATTEN.dram.latency + SPATTEN.fetch_latency  # accepted in the cycle after issue
+    fetch = 1 + SPATTEN.dram.ideal.latency + SPATTEN.fetch_latency  # accepted in the cycle after issue
     beats = 64 // 8
     softmax = SPATTEN.qk_latency + SPATTEN.softmax.latency + (beats - 1) + SPATTEN.decision_latency
     last_keys = 5  # 3 Q + 192 K transactions leave at 32 a cycle, Q in a return of its own
     want = (
-        fetch + last_keys + (beats - 1) + softmax + fetch + (beats - 1) + SPATTEN.pv_latency + 1 + SPATTEN.dram.latency
+        fetch
+        + last_keys
+        + (beats - 1)
+        + softmax
+        + fetch
+        + (beats - 1)
+        + SPATTEN.pv_latency
+        + 1
+        + SPATTEN.dram.ideal.latency
     )
     assert abs(run.cycles - want) <= 10, (run.cycles, want)
 

@@ -6,12 +6,17 @@ once a cycle in the order of that page.
 
 from collections import deque
 from dataclasses import dataclass, field
+from fractions import Fraction
+from math import floor
 from typing import Any
 
 import numpy as np
 
 from sparcade.accelerator.counters import COUNTERS, Count
 from sparcade.arch.parameters import Arch
+from sparcade.dram import DramSystem
+from sparcade.dram.commands import Command
+from sparcade.dram.state import Count as Served
 from sparcade.topk import TopKParams, query_cycles
 from sparcade.workload.store import Workload, WorkloadShape
 from sparcade.workload.tables import QUERY, ROW
@@ -28,7 +33,7 @@ class Result:
 
     cycles: int
     rows: list[dict[str, int]]
-    totals: dict[str, int]
+    totals: dict[str, int]  # rows summed; commands of DRAM controllers are counted here only
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -190,7 +195,7 @@ def plan(workload: Workload, arch: Arch, geometry: Geometry) -> list[Row]:
 
 
 class Memory:
-    """1. Channels with an address queue and transactions in flight."""
+    """1. Channels with an address queue and transactions in flight: the ideal memory."""
 
     def __init__(self, arch: Arch) -> None:
         self.dram = arch.dram
@@ -202,6 +207,10 @@ class Memory:
     def empty(self) -> bool:
         return not any(self.queues) and not any(self.flights)
 
+    def commands(self) -> dict[str, int]:
+        """DRAM commands and row results, by counter name."""
+        return {}
+
     def queue_of(self, transaction: Transaction) -> deque[Transaction]:
         return self.queues[(transaction.address // self.dram.transaction_bytes) % self.dram.channels]
 
@@ -209,9 +218,46 @@ class Memory:
         for queue, flight in zip(self.queues, self.flights, strict=True):
             if flight and flight[0].done_at <= t:
                 flight.popleft().done = True
-            if queue and len(flight) < self.dram.outstanding:
-                queue[0].done_at = t + self.dram.latency
+            if queue and len(flight) < self.dram.ideal.outstanding:
+                queue[0].done_at = t + self.dram.ideal.latency
                 flight.append(queue.popleft())
+
+
+class ControllerMemory(Memory):
+    """1. The same address queues before DRAM controllers; what a controller does is the concern of other tests."""
+
+    def __init__(self, arch: Arch) -> None:
+        super().__init__(arch)
+        self.system = DramSystem(self.dram.device, channels=self.dram.channels, mapping=self.dram.mapping)
+        self.cycle_ps = 1000 / Fraction(str(arch.clock_ghz))
+        self.sent: list[tuple[Transaction, int]] = []  # with its channel
+        self.under_way = [0] * self.dram.channels
+
+    @property
+    def empty(self) -> bool:
+        return not any(self.queues) and not any(self.under_way)
+
+    def commands(self) -> dict[str, int]:
+        result = self.system.result()
+        rows = {f"dram_row_{outcome}": result.rows("", outcome) for outcome in ("hits", "misses", "conflicts")}
+        served = {
+            "dram_forwarded": result.statistics[Served.FORWARDED],
+            "dram_coalesced": result.statistics[Served.COALESCED],
+        }
+        return rows | served | {"dram_activations": result.commands[Command.ACT]}
+
+    def step(self, t: int) -> None:
+        self.system.tick(until=floor(t * self.cycle_ps / self.dram.device.tick_ps))
+        for tag in self.system.completions():
+            transaction, channel = self.sent[tag]
+            transaction.done = True
+            self.under_way[channel] -= 1
+        for channel, queue in enumerate(self.queues):
+            if queue and self.under_way[channel] < self.dram.outstanding:
+                write = queue[0].kind == OUT
+                if self.system.send(queue[0].address, write=write, tag=len(self.sent)):
+                    self.sent.append((queue.popleft(), channel))
+                    self.under_way[channel] += 1
 
 
 class ReturnPath:
@@ -606,7 +652,8 @@ class Machine:
         self.last_retire = 0
         self.key_sram = Buffer(arch.key_sram.lines, arch.live_allocations)
         self.value_sram = Buffer(arch.value_sram.lines, arch.live_allocations)
-        self.memory, self.returns = Memory(arch), ReturnPath(arch, self.geometry)
+        self.memory = ControllerMemory(arch) if arch.dram.kind == "controller" else Memory(arch)
+        self.returns = ReturnPath(arch, self.geometry)
         self.cascade = Cascade(workload, arch)
         self.prob_v, self.topk, self.decision = ProbV(self), LocalTopK(self), Decision(self)
         self.softmax, self.qk, self.fetcher = SoftmaxUnit(self), QK(self), Fetcher(self)
@@ -633,4 +680,5 @@ def run(workload: Workload, arch: Arch) -> Result:
     for row, begin, end in zip(machine.rows, [0, *ends[:-1]], ends, strict=True):
         row.counts[Count.CYCLES] = end - begin
     rows = [{counter.name: row.counts[count] for count, counter in COUNTERS.items()} for row in machine.rows]
-    return Result(cycles, rows, {name: sum(row[name] for row in rows) for name in rows[0]})
+    totals = {name: sum(row[name] for row in rows) for name in rows[0]}
+    return Result(cycles, rows, totals | machine.memory.commands())

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from oracles.pipeline_literal import Geometry, ceil_div, plan
-from sparcade.arch.parameters import Arch, Dram, Softmax, Sram
+from sparcade.arch.parameters import Arch, Dram, Ideal, Softmax, Sram
+from sparcade.dram import load_device
 from sparcade.topk import TopKParams, select
 from sparcade.workload.store import Workload, WorkloadShape
 from sparcade.workload.tables import PASS, QUERY, ROW
@@ -127,8 +128,8 @@ def random_arch(rng: random.Random, workload: Workload | None = None) -> Arch:
             work += reads // min(arch.fetch_ports, arch.dram.channels)
             work += (
                 reads
-                * (arch.dram.latency + arch.fetch_latency)
-                // min(arch.data_fifo * arch.fetch_ports, arch.dram.channels * arch.dram.outstanding)
+                * (arch.dram.ideal.latency + arch.fetch_latency)
+                // min(arch.data_fifo * arch.fetch_ports, arch.dram.channels * arch.dram.ideal.outstanding)
             )
         if work > 20000:
             continue
@@ -151,6 +152,7 @@ def _draw(rng: random.Random) -> Arch:
     return Arch(
         name="random",
         source="random",
+        clock_ghz=rng.choice([1.0, 1.0, 0.7, 1.6]),
         multipliers=rng.choice([1, 3, 8, 20, 32, 64, 96, 128, 200, 512]),
         max_scores_per_cycle=rng.choice([1, 2, 8, 16]),
         fetch_ports=ports,
@@ -167,10 +169,18 @@ def _draw(rng: random.Random) -> Arch:
             input_width=rng.choice([1, 4, 8]),
             engine=rng.choice(["overlapped", "released-serial"]),
         ),
-        dram=Dram(
-            channels=channels,
-            transaction_bytes=rng.choice([4, 8, 32, 64]),
-            latency=rng.randint(1, 40),
-            outstanding=rng.choice([1, 2, 8, 64]),
-        ),
+        dram=_draw_dram(rng, channels),
     )
+
+
+def _draw_dram(rng: random.Random, channels: int) -> Dram:
+    ideal = Ideal(
+        transaction_bytes=rng.choice([4, 8, 32, 64]), latency=rng.randint(1, 40), outstanding=rng.choice([1, 2, 8, 64])
+    )
+    if rng.random() < 0.6:
+        return Dram(kind="ideal", channels=channels, ideal=ideal)
+    device = load_device(
+        rng.choice(["hbm2", "hbm2", "hbm2-spatten", "hbm3", "ddr4-3200", "lpddr5-6400", "gddr6-14000"])
+    )
+    mapping = rng.choice(["PcBgCo", "RoBaRaCoCh", "MOP4CLXOR"])
+    return Dram(channels=channels, device=device, mapping=mapping, outstanding=rng.choice([1, 4, 16]), ideal=ideal)

@@ -51,6 +51,14 @@ class Count(IntEnum):
     BITS_K_LSB = 39
     BITS_V = 40
     BITS_OUT = 41
+    DRAM_ACTIVATIONS = 42
+    DRAM_REFRESHES = 43
+    DRAM_BANK_REFRESHES = 44
+    DRAM_ROW_HITS = 45
+    DRAM_ROW_MISSES = 46
+    DRAM_ROW_CONFLICTS = 47
+    DRAM_FORWARDED = 48
+    DRAM_COALESCED = 49
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,4 +123,14 @@ COUNTERS: dict[Count, Counter] = {
     Count.BITS_K_LSB: _counter("bits_k_lsb", "bits", "bits of the K LSB plane the work needs"),
     Count.BITS_V: _counter("bits_v", "bits", "bits of V the work needs"),
     Count.BITS_OUT: _counter("bits_out", "bits", "bits of output written"),
+    Count.DRAM_ACTIVATIONS: _counter("dram_activations", "commands", "DRAM rows activated"),
+    Count.DRAM_REFRESHES: _counter("dram_refreshes", "commands", "DRAM all-bank refreshes"),
+    Count.DRAM_BANK_REFRESHES: _counter("dram_bank_refreshes", "commands", "DRAM per-bank refreshes"),
+    Count.DRAM_ROW_HITS: _counter("dram_row_hits", "transactions", "DRAM transactions that found their row open"),
+    Count.DRAM_ROW_MISSES: _counter("dram_row_misses", "transactions", "DRAM transactions that found no row open"),
+    Count.DRAM_ROW_CONFLICTS: _counter(
+        "dram_row_conflicts", "transactions", "DRAM transactions that found another row"
+    ),
+    Count.DRAM_FORWARDED: _counter("dram_forwarded", "transactions", "reads served from a queued write"),
+    Count.DRAM_COALESCED: _counter("dram_coalesced", "transactions", "writes absorbed by a queued write"),
 }

@@ -14,7 +14,7 @@ from sparcade.accelerator.state import (
     PLANE_V,
     State,
 )
-from sparcade.dram.ideal import WRITE, can_send, send, tick
+from sparcade.dram.port import WRITE, advance, can_send, is_empty, locate, send
 
 _BUSY = int(Count.FETCH_BUSY)
 _ADDRESS_FIFO = int(Count.FETCH_ADDRESS_FIFO)
@@ -34,12 +34,14 @@ _STARTED = 0
 @kernel
 def advance_memory(t: int, plan: Plan, state: State) -> None:
     """Step 1: one cycle of every channel."""
-    if state.memory.pending[0] == 0:
+    if is_empty(state.memory):
         return
+    done = state.memory.dram.done
     for channel in range(plan.geometry.channels):
-        tag = tick(state.memory, channel, t)
-        if tag >= 0:
-            state.ring[tag].done = True
+        advance(state.memory, channel, t)
+        for index in range(1, done[channel, 0] + 1):
+            state.ring[done[channel, index]].done = True
+        done[channel, 0] = 0
 
 
 @kernel
@@ -220,7 +222,7 @@ def _issue_open(plan: Plan, state: State) -> None:
         if low == reg.last_transaction:
             low += 1
         transaction = low + reg.piece
-        channel = (base // geometry.transaction_bytes + transaction) & (geometry.channels - 1)
+        place, channel = locate(state.memory, base + transaction * geometry.transaction_bytes)
         if not can_send(state.memory, channel):
             stall = _ADDRESS_FIFO
             break
@@ -239,13 +241,13 @@ def _issue_open(plan: Plan, state: State) -> None:
         else:
             reg.piece += 1
         if plane == PLANE_OUT:
-            send(state.memory, channel, WRITE)
+            send(state.memory, channel, place, WRITE, row)
         else:
-            place = reg.issued % geometry.data_fifo
-            state.ring[place].plane = plane
-            state.ring[place].row = row
-            state.ring[place].complete = reg.vector
-            send(state.memory, channel, place)
+            slot = reg.issued % geometry.data_fifo
+            state.ring[slot].plane = plane
+            state.ring[slot].row = row
+            state.ring[slot].complete = reg.vector
+            send(state.memory, channel, place, slot, row)
             reg.issued += 1
         state.counts[row, _TX + plane] += 1
         count += 1

@@ -20,6 +20,7 @@ INVARIANTS = (
     "achieved bandwidth <= peak bandwidth",
     "a pruned token or head never returns within a step",
     "every read that was sent came back",
+    "DRAM row hits + misses + conflicts + those a queued write served = transactions",
 )
 
 
@@ -29,7 +30,7 @@ def check(run: RunResult, plan: Plan, reads_returned: int) -> None:
     queries = work.queries
     passes = queries["visible"].astype(np.int64) * (1 + queries["refetch"])
     fetched = _fetched(run, plan)
-    peak = run.arch.dram.channels * run.arch.dram.transaction_bytes
+    seconds = run.cycles / (run.arch.clock_ghz * 1e9)
     holds = (
         bool((run.counts >= 0).all()),
         all(idle >= 0 for idle in run.idle().values()),
@@ -38,14 +39,20 @@ def check(run: RunResult, plan: Plan, reads_returned: int) -> None:
         total["refetches"] == int(queries["refetch"].sum()),
         all(total[f"bits_{kind}"] == int((count * width).sum()) * dim for kind, (count, width) in fetched.items()),
         all(_whole_transactions(run, total, kind, *vectors) for kind, vectors in fetched.items()),
-        bytes_moved(total, run.arch) <= peak * run.cycles,
+        bytes_moved(total, run.arch) <= run.arch.peak_gbps * 1e9 * seconds * (1 + 1e-9),
         _cascades(run),
         sum(total[f"tx_{kind}"] for kind in KINDS if kind != "out") == reads_returned,
+        run.arch.dram.kind == "ideal" or _dram_requests(total) == sum(total[f"tx_{kind}"] for kind in KINDS),
     )
     laws = (*INVARIANTS[:3], *INVARIANTS[2:])  # Q x K and prob x V share the law of MACs
     for law, holds_here in zip(laws, holds, strict=True):
         if not holds_here:
             raise InvariantError(f"invariant violated: {law} ({work.shape.name} on {run.arch.name})")
+
+
+def _dram_requests(total: dict[str, int]) -> int:
+    kinds = ("row_hits", "row_misses", "row_conflicts", "forwarded", "coalesced")
+    return sum(total[f"dram_{kind}"] for kind in kinds)
 
 
 def _fetched(run: RunResult, plan: Plan) -> dict[str, tuple[Ints, Ints]]:

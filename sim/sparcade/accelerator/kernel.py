@@ -7,6 +7,7 @@ from sparcade.accelerator.datapath import decide, drain_softmax, multiply_keys, 
 from sparcade.accelerator.fetcher import advance_memory, issue, return_data
 from sparcade.accelerator.plan import Plan
 from sparcade.accelerator.state import State
+from sparcade.dram.port import is_empty
 
 
 @kernel
@@ -33,6 +34,6 @@ def run_cycles(plan: Plan, state: State, start: int, limit: int) -> int:
 def has_ended(t: int, plan: Plan, state: State) -> bool:
     """True when, after cycle t, every job has retired, every output is written and the memory is empty."""
     jobs = plan.jobs.shape[0]
-    if state.reg.pv_done < jobs or state.jobs[jobs - 1].retired > t or state.memory.pending[0] > 0:
+    if state.reg.pv_done < jobs or state.jobs[jobs - 1].retired > t or not is_empty(state.memory):
         return False
     return not plan.geometry.write_outputs or (state.reg.next_output == jobs and state.reg.plane < 0)

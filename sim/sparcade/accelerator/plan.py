@@ -300,6 +300,20 @@ def _most_fetching_rows(rows: Table) -> int:
 
 
 def _check_capacity(workload: Workload, arch: Arch, geometry: Record, rows: Table, jobs: Table) -> None:
+    shape, dram = workload.shape, arch.dram
+    outputs = shape.layers * shape.heads * shape.max_context
+    end = int(geometry.out_base) + outputs * geometry.transaction_bytes * int(
+        vector_transactions(OUTPUT_BITS, shape.head_dim, geometry.transaction_bytes)
+    )
+    limit = dram.channels * dram.device.organisation.channel_bytes
+    if dram.kind == "controller" and end > limit:
+        raise WorkloadError(
+            "the workload does not fit the DRAM",
+            where=f"workload {shape.name!r} on arch {arch.name!r}",
+            expected=f"at most {limit >> 20:,} MiB ({dram.channels} channels of {dram.device.name!r})",
+            got=f"{-(-end >> 20):,} MiB of K, V, Q and outputs",
+            remedy="--set dram.channels=N with more channels, or a larger device",
+        )
     block_values = np.bincount(rows.block, rows.value_lines).astype(np.int64)
     longest = int(jobs.visible.max())
     limits = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
 from sparcade.accelerator.counters import Count
 from sparcade.accelerator.invariants import check
@@ -13,7 +14,10 @@ from sparcade.accelerator.plan import make_plan
 from sparcade.accelerator.result import RunResult
 from sparcade.accelerator.state import initial_state
 from sparcade.arch import Arch
-from sparcade.dram.ideal import ideal_memory
+from sparcade.dram.commands import Command
+from sparcade.dram.port import Memory, catch_up, new_memory
+from sparcade.dram.state import Count as DramCount
+from sparcade.dram.system import stuck_error
 from sparcade.errors import InvariantError
 from sparcade.workload import Workload
 
@@ -34,21 +38,20 @@ def simulate(workload: Workload, arch: Arch, progress: Callable[[float], None] |
     ------
     WorkloadError
         When a row does not fit the arch; the error names the arch field.
+    ConfigError
+        When the DRAM's row policy locks a request out for ever.
     InvariantError
         When a conservation law fails: a bug in Sparcade.
     """
     plan = make_plan(workload, arch)
-    memory = ideal_memory(
-        channels=arch.dram.channels,
-        queue=arch.address_fifo * arch.fetch_ports // arch.dram.channels,
-        outstanding=arch.dram.outstanding,
-        latency=arch.dram.latency,
-    )
+    memory = _memory(arch, owners=len(plan.rows))
     state = initial_state(plan, memory)
     jobs = len(plan.jobs)
     t, done = 0, -1
     while not has_ended(t - 1, plan, state):
-        if done == state.reg.pv_done and done < jobs and t > _SLICE * (2 + arch.dram.latency):
+        if done == state.reg.pv_done and done < jobs and t > _SLICE * (2 + arch.dram.ideal.latency):
+            if arch.dram.kind == "controller" and arch.dram.device.controller.row_policy == "closed":
+                raise stuck_error(arch.dram.device, memory.dram, t)
             raise InvariantError(f"no query finished in {_SLICE} cycles: the pipeline model is stuck at cycle {t}")
         done = int(state.reg.pv_done)
         t = run_cycles(plan, state, t, t + _SLICE)
@@ -57,6 +60,38 @@ def simulate(workload: Workload, arch: Arch, progress: Callable[[float], None] |
     ends = state.jobs.retired[plan.rows.job_start + plan.rows.jobs - 1]
     ends[-1] = t
     state.counts[:, Count.CYCLES] = np.diff(ends, prepend=0)
+    for channel in range(arch.dram.channels if arch.dram.kind == "controller" else 0):
+        catch_up(memory, channel, t)  # refreshes behind the last transaction
+    _count_dram(state.counts, memory)
     run = RunResult(workload=workload, arch=arch, counts=state.counts)
     check(run, plan, int(state.reg.returned))
     return run
+
+
+def _memory(arch: Arch, *, owners: int) -> Memory:
+    dram = arch.dram
+    ideal = dram.kind == "ideal"
+    return new_memory(
+        dram.device,
+        dram.address_map(),
+        channels=dram.channels,
+        fifo=arch.address_fifo * arch.fetch_ports // dram.channels,
+        outstanding=dram.ideal.outstanding if ideal else dram.outstanding,
+        owners=owners,
+        ticks_per_cycle=arch.dram_ticks_per_cycle,
+        transaction_bytes=dram.transaction_bytes,
+        ideal_latency=dram.ideal.latency if ideal else 0,
+    )
+
+
+def _count_dram(counts: npt.NDArray[np.int64], memory: Memory) -> None:
+    """Charge the commands that a row's transactions caused, and refreshes since it last sent one, to the row."""
+    dram = memory.dram.counts
+    counts[:, Count.DRAM_ACTIVATIONS] = dram[:, Command.ACT]
+    counts[:, Count.DRAM_REFRESHES] = dram[:, Command.REFAB]
+    counts[:, Count.DRAM_BANK_REFRESHES] = dram[:, Command.REFPB]
+    counts[:, Count.DRAM_FORWARDED] = dram[:, DramCount.FORWARDED]
+    counts[:, Count.DRAM_COALESCED] = dram[:, DramCount.COALESCED]
+    counts[:, Count.DRAM_ROW_HITS] = dram[:, DramCount.READ_HITS] + dram[:, DramCount.WRITE_HITS]
+    counts[:, Count.DRAM_ROW_MISSES] = dram[:, DramCount.READ_MISSES] + dram[:, DramCount.WRITE_MISSES]
+    counts[:, Count.DRAM_ROW_CONFLICTS] = dram[:, DramCount.READ_CONFLICTS] + dram[:, DramCount.WRITE_CONFLICTS]

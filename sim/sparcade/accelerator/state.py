@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sparcade._records import Record, Table, zeros
 from sparcade.accelerator.counters import Count
 from sparcade.accelerator.plan import Plan
-from sparcade.dram.ideal import IdealMemory
+from sparcade.dram.port import Memory
 
 Ints = npt.NDArray[np.int64]
 
@@ -119,7 +119,7 @@ class State(NamedTuple):
     """All mutable state of a run; few arrays, because every call passes all of them."""
 
     reg: Record  #: scalars, see `_REGISTERS`
-    memory: IdealMemory
+    memory: Memory
     counts: Ints  #: [rows, counters]
     rows: Table  #: [rows] ROW_STATE
     blocks: Table  #: [blocks] BLOCK_STATE
@@ -129,7 +129,7 @@ class State(NamedTuple):
     delay: Table  #: [fetch_latency] RETURN_ENTRY, what left the data FIFOs in the last cycles
 
 
-def initial_state(plan: Plan, memory: IdealMemory) -> State:
+def initial_state(plan: Plan, memory: Memory) -> State:
     """Empty pipeline, free buffers."""
     geometry, rows, jobs = plan.geometry, len(plan.rows), len(plan.jobs)
     registers = zeros(1, _REGISTERS)[0]

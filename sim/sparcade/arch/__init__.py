@@ -1,5 +1,5 @@
 """Hardware parameters: frozen dataclasses and TOML presets with sources."""
 
-from sparcade.arch.parameters import Arch, Dram, Softmax, Sram, load_arch
+from sparcade.arch.parameters import Arch, Dram, Ideal, Softmax, Sram, load_arch
 
-__all__ = ["Arch", "Dram", "Softmax", "Sram", "load_arch"]
+__all__ = ["Arch", "Dram", "Ideal", "Softmax", "Sram", "load_arch"]

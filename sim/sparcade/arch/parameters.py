@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, Literal
 
 from sparcade._presets import preset_path
 from sparcade.config import build, check_counts, override, read_toml, tables
+from sparcade.dram.device import Device, load_device
+from sparcade.dram.mapping import AddressMap, address_map, parse_mapping
 from sparcade.errors import ConfigError
 from sparcade.topk.engine import TopKParams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dram:
-    """The memory behind the fetcher. `ideal`: fixed latency, in order, full bandwidth on any address."""
+class Ideal:
+    """The `ideal` memory: fixed latency, in order, full bandwidth on any address."""
 
-    kind: Literal["ideal"] = "ideal"
-    channels: int = 16  #: a power of two
     transaction_bytes: int = 32  #: bytes moved by one transaction, one per channel and cycle; a power of two
     latency: int = 20  #: acceptance to data at the input register [cycles]
     outstanding: int = 64  #: transactions in flight per channel
@@ -25,17 +26,8 @@ class Dram:
     source: str = "as counted in the RTL reference runs; energy: O'Connor MICRO 2017, average per access"
 
     def __post_init__(self) -> None:
-        check_counts(self, latency=1 << 20, outstanding=4096, channels=1024, transaction_bytes=4096)
-        for name in ("channels", "transaction_bytes"):
-            value = getattr(self, name)
-            if value & (value - 1):
-                raise ConfigError(
-                    f"{name} is not a power of two",
-                    where=name,
-                    expected="1, 2, 4, 8, ...: channels interleave on address bits",
-                    got=str(value),
-                    remedy="use 8 or 16",
-                )
+        check_counts(self, latency=1 << 20, outstanding=4096, transaction_bytes=4096)
+        _check_power_of_two("transaction_bytes", self.transaction_bytes)
         if not 0 <= self.energy_pj_per_bit < 1e6:
             raise ConfigError(
                 "the energy per bit is not plausible",
@@ -44,6 +36,66 @@ class Dram:
                 got=repr(self.energy_pj_per_bit),
                 remedy="3.92 is the average of O'Connor et al.",
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dram:
+    """The memory behind the fetcher: cycle-exact controllers of a `device`, or the `ideal` memory."""
+
+    kind: Literal["controller", "ideal"] = "controller"
+    channels: int = 16  #: a power of two
+    device: Device = field(default_factory=lambda: load_device("hbm2"))  #: or the name of its preset
+    mapping: str = "PcBgCo"  #: of addresses to channels, banks, rows (sparcade.dram.mapping)
+    outstanding: int = 16  #: transactions sent to a channel's controller and not completed
+    toggle_rate: float = 0.5  #: share of data bits that change, for energy
+    standby: bool = False  #: charge standby power
+    ideal: Ideal = field(default_factory=Ideal)
+
+    def __post_init__(self) -> None:
+        check_counts(self, outstanding=4096, channels=1024)
+        _check_power_of_two("channels", self.channels)
+        if not 0 <= self.toggle_rate <= 1:
+            raise ConfigError(
+                "the toggle rate is not possible",
+                where="toggle_rate",
+                expected="0 to 1",
+                got=repr(self.toggle_rate),
+                remedy="0.5 is random data",
+            )
+        self.address_map()
+
+    def address_map(self) -> AddressMap:
+        """The mapping of addresses, for these channels."""
+        return address_map(parse_mapping(self.mapping, self.device, self.channels), self.device, self.channels)
+
+    @property
+    def transaction_bytes(self) -> int:
+        """Bytes of one transaction; channels interleave at this size."""
+        return self.ideal.transaction_bytes if self.kind == "ideal" else self.device.organisation.transaction_bytes
+
+    @property
+    def label(self) -> str:
+        """What to call it in a title."""
+        return "ideal memory" if self.kind == "ideal" else f"{self.device.name} x {self.channels}, {self.mapping}"
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """What its numbers rest on."""
+        if self.kind == "ideal":
+            return (f"ideal memory: {self.ideal.source}",)
+        terms = self.device.terms
+        return (f"DRAM: {self.device.source}", f"DRAM energy: {terms.source}; uncertainty: {terms.uncertainty}")
+
+
+def _check_power_of_two(name: str, value: int) -> None:
+    if value & (value - 1):
+        raise ConfigError(
+            f"{name} is not a power of two",
+            where=name,
+            expected="1, 2, 4, 8, ...: channels interleave on address bits",
+            got=str(value),
+            remedy="use 8 or 16",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +189,15 @@ class Arch:
     @property
     def peak_gbps(self) -> float:
         """Peak DRAM bandwidth [GB/s]."""
-        return self.dram.channels * self.dram.transaction_bytes * self.clock_ghz
+        dram = self.dram
+        if dram.kind == "controller":
+            return dram.device.peak_gbps * dram.channels
+        return dram.channels * dram.transaction_bytes * self.clock_ghz
+
+    @property
+    def dram_ticks_per_cycle(self) -> Fraction:
+        """DRAM ticks in a core cycle, exactly (the clock as it is written)."""
+        return 1000 / Fraction(str(self.clock_ghz)) / self.dram.device.tick_ps
 
     def to_dict(self) -> dict[str, Any]:
         """Plain tables."""

@@ -8,6 +8,8 @@ from pathlib import Path
 from sparcade.accelerator.result import KINDS, bytes_moved
 from sparcade.arch import Arch
 from sparcade.config import build, read_toml
+from sparcade.dram.commands import Command
+from sparcade.dram.power import command_energy
 
 _WORD_BITS = 12
 _PJ = 1e-12
@@ -61,7 +63,7 @@ def energy_joules(counters: dict[str, int], *, arch: Arch, profile: EnergyProfil
         return read + counters[f"{buffer}_writes"] * line_bits * profile.sram_write.value
 
     picojoules = {
-        "dram": moved_bits * arch.dram.energy_pj_per_bit,
+        "dram": _dram_joules(counters, arch, seconds) / _PJ,
         "fetch": moved_bits * profile.fetch.value,
         "key_sram": sram("key_sram", "macs_qk"),
         "value_sram": sram("value_sram", "macs_pv"),
@@ -73,3 +75,28 @@ def energy_joules(counters: dict[str, int], *, arch: Arch, profile: EnergyProfil
         "leakage": profile.leakage.value * buffer_kib * 1e-3 * seconds / _PJ,
     }
     return {part: picojoules[part] * _PJ for part in PARTS}
+
+
+def _dram_joules(counters: dict[str, int], arch: Arch, seconds: float) -> float:
+    """DRAM energy [J]: counted commands on a device; flat per bit in the ideal memory."""
+    dram = arch.dram
+    if dram.kind == "ideal":
+        return bytes_moved(counters, arch, KINDS) * 8 * dram.ideal.energy_pj_per_bit * _PJ
+    reads = sum(counters[f"tx_{kind}"] for kind in KINDS if kind != "out")
+    commands = dict.fromkeys(Command, 0) | {
+        Command.ACT: counters["dram_activations"],
+        Command.RD: reads - counters["dram_forwarded"],
+        Command.WR: counters["tx_out"] - counters["dram_coalesced"],
+        Command.REFAB: counters["dram_refreshes"],
+        Command.REFPB: counters["dram_bank_refreshes"],
+    }
+    organisation = dram.device.organisation
+    parts = command_energy(
+        dram.device.terms,
+        commands,
+        transaction_bits=8 * organisation.transaction_bytes,
+        upper_banks=organisation.channel_banks // organisation.uppers,
+        toggle_rate=dram.toggle_rate,
+        standby_seconds=seconds * dram.channels if dram.standby else 0.0,
+    )
+    return sum(parts.values())

@@ -21,7 +21,7 @@ def print_summary(console: Console, evaluation: Evaluation, result: dict[str, An
     comparison = result["comparison"]
     shape, arch = evaluation.run.workload.shape, evaluation.run.arch
     table = Table(
-        title=f"{shape.name}: {shape.policy} on {arch.name} ({arch.dram.kind} memory, {arch.peak_gbps:.0f} GB/s peak)",
+        title=f"{shape.name}: {shape.policy} on {arch.name} ({arch.dram.label}, {arch.peak_gbps:.0f} GB/s peak)",
         title_justify="left",
     )
     table.add_column("figure")
@@ -43,6 +43,8 @@ def print_summary(console: Console, evaluation: Evaluation, result: dict[str, An
     row("K+V needed, dense 12 bit over it", "x", lambda part: f"{part['kv_reduction_vs_dense_12_bit']:.2f}")
     row("K+V needed, dense fp32 over it", "x", lambda part: f"{part['kv_reduction_vs_dense_fp32']:.2f}")
     row("DRAM bandwidth", "GB/s", lambda part: f"{part['achieved_gbps']:.1f}")
+    if arch.dram.kind == "controller":
+        row("DRAM row hits", "%", lambda part: f"{_hit_rate(part['counters']):.1f}")
     row("energy", "µJ", lambda part: f"{part['energy_total_joules'] * 1e6:,.2f}")
     row("  DRAM", "µJ", lambda part: f"{part['energy_joules']['dram'] * 1e6:,.2f}")
     row("executed MACs x 2", "TOPS", lambda part: f"{part['executed_tops']:.3f}")
@@ -68,6 +70,12 @@ def print_summary(console: Console, evaluation: Evaluation, result: dict[str, An
         console.print(f"note: {note}")
     for path in files:
         console.print(f"  {path}", soft_wrap=True)
+
+
+def _hit_rate(counters: dict[str, int]) -> float:
+    """Share of DRAM transactions that found their row open [%]."""
+    hits, others = counters["dram_row_hits"], counters["dram_row_misses"] + counters["dram_row_conflicts"]
+    return 100 * hits / max(1, hits + others)
 
 
 def _print_comparison(console: Console, comparison: dict[str, Any], phases: list[str]) -> None:

@@ -4,8 +4,8 @@
 
 Streams are arrays in memory, one thread, best of `--repeat`; the reference's figures are those stated for it (Ramulator
 2.1, g++ -O3, one thread, the same kind of machine; best of 3). `text` reads the sequential stream from a file, as the
-command does. Start-up is `sparcade dram` on one request: first with an empty kernel cache, then with a full one. The long
-stream is piped as text into a process of its own; its peak memory is printed.
+command does. Start-up is `sparcade dram` on one request: first with an empty kernel cache, then with a full one. The
+long stream is piped as text into a process of its own; its peak memory is printed.
 """
 
 from __future__ import annotations
@@ -54,9 +54,8 @@ def table(count: int, repeat: int) -> None:
         system, chunk = DramSystem(device, channels=channels, mapping=mapping), requests(order * step)
         seconds, result = best(lambda s=system, c=chunk, p=pace: s.run([c], Injection(period=p)), repeat)  # type: ignore[misc]
         rate, cycles = len(chunk) / seconds / 1e6, result.ticks / seconds / 1e6
-        print(
-            f"{name:20} {device:13} {channels:2} {mapping:11} {rate:10.2f} {reference:>10} {cycles:9.2f} {cycles * channels:17.2f}"
-        )
+        case = f"{name:20} {device:13} {channels:2} {mapping:11}"
+        print(f"{case} {rate:10.2f} {reference:>10} {cycles:9.2f} {cycles * channels:17.2f}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "stream.txt"
         path.write_text("".join(f"R {address:#x}\n" for address in (sequential * 32).tolist()))
@@ -91,9 +90,10 @@ def start_up() -> None:
 def long_stream(count: int) -> None:
     """Peak memory of a process that times a long stream piped into it."""
     writer = (
-        "import sys, numpy as np\n"
+        "import sys\n"
         f"for begin in range(0, {count}, 1 << 18):\n"
-        f"    for a in range(begin, min(begin + (1 << 18), {count})): sys.stdout.write(f'R {{a * 32 & 0x7fffffff:#x}}\\n')\n"
+        f"    for a in range(begin, min(begin + (1 << 18), {count})):\n"
+        "        sys.stdout.write(f'R {a * 32 & 0x7fffffff:#x}\\n')\n"
     )
     begin = time.perf_counter()
     with subprocess.Popen([sys.executable, "-c", writer], stdout=subprocess.PIPE) as source:
@@ -101,9 +101,7 @@ def long_stream(count: int) -> None:
         subprocess.run(reader, check=True, stdin=source.stdout, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - begin
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(
-        f"{count:,} requests from a pipe: {seconds:.0f} s ({count / seconds / 1e6:.2f} Mrequest/s with its writer), peak {peak:.0f} MiB"
-    )
+    print(f"{count:,} requests from a pipe: {seconds:.0f} s with their writer, peak memory {peak:.0f} MiB")
 
 
 def main() -> None:

@@ -2,10 +2,10 @@
 
     python benchmarks/dram.py [--requests 1000000] [--repeat 3] [--long 50000000]
 
-Streams are arrays in memory, one thread, best of `--repeat`; the reference's figures are those stated for it (Ramulator
-2.1, g++ -O3, one thread, the same kind of machine; best of 3). `text` reads the sequential stream from a file, as the
-command does. Start-up is `sparcade dram` on one request: first with an empty kernel cache, then with a full one. The
-long stream is piped as text into a process of its own; its peak memory is printed.
+Streams are arrays in memory, one thread, CPU time, best of `--repeat`. The reference's figures are those stated for it:
+Ramulator 2.1 (2.0a for hbm2-spatten), g++ -O3, one thread, CPU time, best of 3, the same kind of machine. `text` reads
+the sequential stream from a file, as the command does. Start-up is `sparcade dram` on one request: first with an empty
+kernel cache, then with a full one. The long stream is piped as text into a process of its own; its peak memory is printed.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ def table(count: int, repeat: int) -> None:
 
 
 def best(run: Callable[[], DramResult], repeat: int) -> tuple[float, DramResult]:
-    """Shortest wall seconds of several runs, and the result."""
+    """Fewest CPU seconds of several runs, and the result."""
     times = []
     for _ in range(repeat):
-        begin = time.perf_counter()
+        begin = time.process_time()
         result = run()
-        times.append(time.perf_counter() - begin)
+        times.append(time.process_time() - begin)
     return min(times), result
 
 

@@ -11,6 +11,7 @@ from sparcade._presets import preset_path
 from sparcade.config import build, check_counts, override, read_toml, tables
 from sparcade.dram.device import Device, load_device
 from sparcade.dram.mapping import AddressMap, address_map, parse_mapping
+from sparcade.dram.power import check_toggle_rate
 from sparcade.errors import ConfigError
 from sparcade.topk.engine import TopKParams
 
@@ -54,14 +55,7 @@ class Dram:
     def __post_init__(self) -> None:
         check_counts(self, outstanding=4096, channels=1024)
         _check_power_of_two("channels", self.channels)
-        if not 0 <= self.toggle_rate <= 1:
-            raise ConfigError(
-                "the toggle rate is not possible",
-                where="toggle_rate",
-                expected="0 to 1",
-                got=repr(self.toggle_rate),
-                remedy="0.5 is random data",
-            )
+        check_toggle_rate(self.toggle_rate, where="toggle_rate")
         self.address_map()
 
     def address_map(self) -> AddressMap:

@@ -57,7 +57,8 @@ def run(options: argparse.Namespace) -> None:
     from sparcade._files import canonical_json, new_file
     from sparcade._presets import preset_names
     from sparcade.dram import DramSystem, Injection, load_device, read_stream
-    from sparcade.errors import ConfigError, StreamError
+    from sparcade.dram.power import check_toggle_rate
+    from sparcade.errors import StreamError
     from sparcade.report.dram_summary import print_dram_summary
 
     if options.preset == "list":
@@ -71,14 +72,7 @@ def run(options: argparse.Namespace) -> None:
             got="nothing",
             remedy="sparcade dram STREAM; 'sparcade dram --help' shows the form of a line",
         )
-    if not 0 <= options.toggle_rate <= 1:
-        raise ConfigError(
-            "the toggle rate is not possible",
-            where="--toggle-rate",
-            expected="0 to 1",
-            got=str(options.toggle_rate),
-            remedy="0.5 is random data",
-        )
+    check_toggle_rate(options.toggle_rate, where="--toggle-rate")
     system = DramSystem(load_device(options.preset, options.set), channels=options.channels, mapping=options.mapping)
     injection = Injection(
         period=options.pace,

@@ -113,6 +113,18 @@ def command_energy(
     }
 
 
+def check_toggle_rate(rate: float, *, where: str) -> None:
+    """Raise a `ConfigError` for a share of toggling bits that is none."""
+    if not 0 <= rate <= 1:
+        raise ConfigError(
+            "the toggle rate is not possible",
+            where=where,
+            expected="0 to 1",
+            got=repr(rate),
+            remedy="0.5 is random data",
+        )
+
+
 def _check_numbers(table: object, where: str, limit: float, positive: tuple[str, ...] = ()) -> None:
     for entry in fields(table):  # type: ignore[arg-type]
         value = getattr(table, entry.name)

@@ -5,7 +5,7 @@
 Streams are arrays in memory, one thread, CPU time, best of `--repeat`. The reference's figures are those stated for it:
 Ramulator 2.1 (2.0a for hbm2-spatten), g++ -O3, one thread, CPU time, best of 3, the same kind of machine. `text` reads
 the sequential stream from a file, as the command does. Start-up is `sparcade dram` on one request: first with an empty
-kernel cache, then with a full one. The long stream is piped as text into a process of its own; its peak memory is printed.
+kernel cache, then with a full one. The long stream is piped as text into a process of its own: its peak memory.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def send(dram: Dram, place: int, write: int, tag: int, owner: int, now: int) -> 
             dram.counts[owner, _FORWARDED] += 1
             add_pending(dram, channel, now + 1, now, tag)
             state.wake = min(state.wake, now + 1)
-            _sent(dram, state, write, owner)
+            _sent(dram, state, owner)
         return ACCEPTED
     if dram.queues[queue].requests >= (spec.write_queue if write else spec.read_queue):
         return REFUSED
@@ -73,7 +73,7 @@ def send(dram: Dram, place: int, write: int, tag: int, owner: int, now: int) -> 
     fields.classified = 0
     state.sequence += 1
     append(dram, queue, 2 * bank + write, entry)
-    _sent(dram, state, write, owner)
+    _sent(dram, state, owner)
     if write == state.writing:
         bank_wakes(dram, channel, bank, write, now)
     if state.job_count == 0:
@@ -85,14 +85,10 @@ def send(dram: Dram, place: int, write: int, tag: int, owner: int, now: int) -> 
 
 
 @kernel
-def _sent(dram: Dram, state: Record, write: int, owner: int) -> None:
+def _sent(dram: Dram, state: Record, owner: int) -> None:
     state.outstanding += 1
     dram.system.outstanding += 1
     dram.system.owner = owner
-    if write:
-        state.sent_writes += 1
-    else:
-        state.sent_reads += 1
 
 
 @kernel

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
@@ -336,11 +335,6 @@ class Device:
             t_rfc=timing.ns("n_rfc"),
             transaction_bits=8 * self.organisation.transaction_bytes,
         )
-
-    @property
-    def address_bits(self) -> int:
-        """Bits of an address inside a channel."""
-        return int(math.log2(self.organisation.channel_bytes))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain tables."""

@@ -193,7 +193,6 @@ class AddressMap:
     """
 
     table: Ints  #: [bytes of an address, 256] place of each byte value
-    step_shift: int
     address_bits: int
     column_shift: int  #: bits of the column
     row_shift: int  #: bits of row and column
@@ -226,7 +225,7 @@ def address_map(mapping: Mapping, device: Device, channels: int) -> AddressMap:
             table[byte, np.arange(256) >> bit & 1 == 1] ^= images[8 * byte + bit]
     bank_bits = sum(bits[name] for name in BANK_FIELDS)
     row_shift = bits["row"] + bits["column"]
-    return AddressMap(table, step_shift, address_bits, bits["column"], row_shift, row_shift + bank_bits)
+    return AddressMap(table, address_bits, bits["column"], row_shift, row_shift + bank_bits)
 
 
 def _place(mapping: Mapping, bits: dict[str, int], address: int) -> int:

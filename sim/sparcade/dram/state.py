@@ -28,7 +28,6 @@ LONG_AGO = -(1 << 40)
 NONE = -1
 #: States of a bank.
 CLOSED, OPEN, ACTIVATING = range(3)
-READ, WRITE = range(2)
 #: Tag of a transaction whose completion nobody waits for.
 UNTAGGED = -1
 #: Latencies of reads are counted up to this many ticks; longer ones share the last bin.
@@ -75,7 +74,6 @@ SPEC = np.dtype(
             "act2_deadline",
             "clock_read",  # LPDDR5: data clock runs on after RD, WR
             "clock_write",
-            "step_shift",
             "column_shift",
             "row_shift",
             "bank_shift",
@@ -101,8 +99,6 @@ CHANNEL = np.dtype(
             "refreshes",  # requested so far
             "next_refresh",
             "outstanding",  # sent and not completed
-            "sent_reads",
-            "sent_writes",
             "wake",  # nothing happens before this tick
             "wake_active",
             "wake_column",
@@ -270,7 +266,6 @@ def new_dram(
         act2_deadline=device.timing.n_aad,
         clock_read=device.timing.n_cl + clock_tail,
         clock_write=device.timing.n_cwl + clock_tail,
-        step_shift=mapping.step_shift,
         column_shift=mapping.column_shift,
         row_shift=mapping.row_shift,
         bank_shift=mapping.bank_shift,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sparcade.accelerator import RunResult, simulate
     from sparcade.arch import Arch, load_arch
     from sparcade.bundled import bundled_trace
+    from sparcade.dram import DramSystem, load_device
     from sparcade.evaluation import Evaluation, evaluate
     from sparcade.policy import Policy, TopK, apply, load_policy
     from sparcade.trace import AttentionTrace, synthesize
@@ -30,6 +31,7 @@ __all__ = [
     "MODEL_VERSION",
     "Arch",
     "AttentionTrace",
+    "DramSystem",
     "Evaluation",
     "Policy",
     "RunResult",
@@ -39,6 +41,7 @@ __all__ = [
     "bundled_trace",
     "evaluate",
     "load_arch",
+    "load_device",
     "load_policy",
     "simulate",
     "synthesize",
@@ -48,6 +51,7 @@ _HOMES = {
     "accelerator": ("RunResult", "simulate"),
     "arch": ("Arch", "load_arch"),
     "bundled": ("bundled_trace",),
+    "dram": ("DramSystem", "load_device"),
     "evaluation": ("Evaluation", "evaluate"),
     "policy": ("Policy", "TopK", "apply", "load_policy"),
     "trace": ("AttentionTrace", "synthesize"),

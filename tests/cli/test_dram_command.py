@@ -279,3 +279,15 @@ def test_settings_change_the_result(stream: Path, capsys: pytest.CaptureFixture[
 
 def test_a_setting_that_changes_nothing_keeps_the_name(stream: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert table(capsys, stream, "--set", "timing.n_rp=14") == table(capsys, stream)
+
+
+def test_a_log_is_checked_from_the_command_line(
+    stream: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log.csv"
+    assert main(["dram", str(stream), "--commands", str(log)]) == 0
+    capsys.readouterr()
+    assert main(["validate", "commands", str(log)]) == 0
+    assert capsys.readouterr().out.endswith(" commands, 0 violations\n")
+    assert main(["validate", "commands", str(log), "--set", "timing.n_rcd_rd=30"]) == 1
+    assert "tRCD" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""`sparcade validate`: compare the models with reference runs."""
+"""`sparcade validate`: compare the models with reference runs, and command logs with the rules."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ from typing import Any
 
 def add_parser(commands: Any) -> None:
     """Add the command and its verbs."""
-    parser = commands.add_parser("validate", help="compare the models with reference runs")
+    parser = commands.add_parser("validate", help="compare with reference runs; check command logs")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     dram = verbs.add_parser(
         "dram", help="request streams with an established DRAM simulator's results and command logs"
     )
     dram.add_argument("folder", type=Path, help="folder with index.json, traces/ and cmdlogs/")
     dram.set_defaults(function=validate_dram)
+    commands_verb = verbs.add_parser("commands", help="check a DRAM command log against a device's timing rules")
+    commands_verb.add_argument("log", type=Path, help="CSV as 'sparcade dram --commands' writes it, plain or gzip")
+    commands_verb.add_argument("--preset", default="hbm2", help="device preset or TOML file (default: hbm2)")
+    commands_verb.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a device setting"
+    )
+    commands_verb.set_defaults(function=validate_commands)
 
 
 def validate_dram(options: argparse.Namespace) -> int:
@@ -30,3 +37,18 @@ def validate_dram(options: argparse.Namespace) -> int:
         print(f"{comparison.name:42} {comparison.cycles:>10,} cycles  {verdict}", flush=True)
     print(f"{exact}/{total} exact")
     return int(exact < total)
+
+
+def validate_commands(options: argparse.Namespace) -> int:
+    """Print every violation of a command log; 1 when there is one."""
+    from sparcade.dram import load_device
+    from sparcade.dram.check import read_command_log, violations
+
+    device = load_device(options.preset, options.set)
+    commands = list(read_command_log(options.log, device))
+    count = 0
+    for violation in violations(commands, device):
+        print(violation)
+        count += 1
+    print(f"{len(commands):,} commands, {count:,} violations")
+    return int(count > 0)

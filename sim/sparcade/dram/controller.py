@@ -99,6 +99,7 @@ def _complete(dram: Dram, channel: int, now: int) -> None:
         slot = dram.pending[channel * size + state.pending_head]
         if slot.depart > now:
             return
+        dram.system.progress = now
         latency = slot.depart - slot.arrival
         dram.latency[min(latency, LATENCY_BINS - 1)] += 1
         dram.system.latency_sum += latency

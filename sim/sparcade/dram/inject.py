@@ -13,6 +13,9 @@ from sparcade.dram.state import NEVER, NONE, UNTAGGED, Dram, Ints
 #: Why `inject` returned.
 DONE, NEEDS_REQUESTS, NEEDS_PENDING, LOG_FULL, STUCK = range(5)
 
+#: Refresh intervals without a command or completion of a request after which waiting requests will wait for ever.
+_PATIENCE = 16
+
 #: Progress of an injection.
 INJECTION = np.dtype(
     [
@@ -22,6 +25,7 @@ INJECTION = np.dtype(
         ("now", "i8"),  # ticks executed
         ("sent", "i8"),  # requests accepted
         ("place", "i8"),  # of the next request; NONE: not looked up
+        ("released", "i8"),  # tick of the last release that had to be waited for
     ]
 )
 
@@ -34,7 +38,7 @@ def inject(dram: Dram, progress: Record, requests: Ints, begin: int, last: bool)
     back by a limit on outstanding requests. Ticks in which nothing can happen are skipped.
     """
     channels, head = dram.channels, begin
-    room = dram.log.shape[0] - 2 * dram.spec.channels
+    room, patience = dram.log.shape[0] - 2 * dram.spec.channels, _PATIENCE * dram.spec.refresh_interval
     while True:
         release = NEVER
         while head < len(requests):
@@ -68,8 +72,10 @@ def inject(dram: Dram, progress: Record, requests: Ints, begin: int, last: bool)
         wake = wake_of(dram)
         if release < wake:
             progress.now = release
+            progress.released = release
             continue
-        if wake == NEVER or dram.system.overflow:
+        quiet = wake - max(dram.system.progress, progress.released)
+        if wake == NEVER or dram.system.overflow or (dram.system.outstanding > 0 and quiet > patience):
             return STUCK
         progress.now = wake
         for channel in range(dram.spec.channels):

@@ -105,6 +105,8 @@ def record_command(
 ) -> None:
     """Count, log and time a command."""
     dram.counts[owner, command] += 1
+    if kind != _OWN:
+        dram.system.progress = now
     restrict(dram, channel, bank, command, now)
     if dram.log.shape[0] > 0:
         line = dram.log[dram.system.logged]

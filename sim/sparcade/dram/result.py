@@ -54,7 +54,10 @@ class DramResult:
 
     @property
     def achieved_gbps(self) -> float:
-        """Bytes of all requests over the elapsed time, fill and drain included [GB/s]."""
+        """Bytes of all requests over the elapsed time, fill and drain included [GB/s].
+
+        Requests that a queued write served or absorbed count, so that a stream of them can exceed the peak.
+        """
         moved = (self.reads + self.writes) * self.device.organisation.transaction_bytes
         return float(moved * 1000 / (self.ticks * self.device.tick_ps)) if self.ticks else 0.0
 

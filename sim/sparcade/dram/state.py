@@ -186,6 +186,7 @@ SYSTEM = np.dtype(
             "latency_sum",  # of completed reads
             "latency_max",
             "overflow",  # a priority queue overflowed: refreshes cannot issue
+            "progress",  # tick of the last command or completion of a request
         )
     ]
 )

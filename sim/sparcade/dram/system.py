@@ -12,7 +12,7 @@ import pandas as pd
 
 from sparcade._records import record, zeros
 from sparcade.dram.commands import Command
-from sparcade.dram.controller import ACCEPTED, send, tick, wake_of
+from sparcade.dram.controller import ACCEPTED, PENDING_FULL, send, tick, wake_of
 from sparcade.dram.device import Device, load_device
 from sparcade.dram.inject import DONE, INJECTION, LOG_FULL, NEEDS_PENDING, NEEDS_REQUESTS, inject
 from sparcade.dram.mapping import AddressMap, address_map, parse_mapping, place_of
@@ -24,8 +24,8 @@ Ints = npt.NDArray[np.int64]
 
 #: Commands logged before they are handed over.
 _LOG = 1 << 16
-#: Transactions that `DramSystem.send` lets be outstanding in a channel.
-_TAGS = 4096
+#: Completed transactions of a channel that `DramSystem` has room for, to begin with.
+_TAGS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,19 +96,16 @@ class DramSystem:
     def send(self, address: int, *, write: bool = False, tag: int = 0) -> bool:
         """Offer a transaction; False when its queue is full. Its tag (>= 0) comes back from `completions`."""
         if not 0 <= address < self.address_map.address_limit:
-            raise StreamError(
-                "the address is beyond the device",
-                where="send",
-                got=hex(address),
-                expected=f"below {self.address_map.address_limit:#x}",
-                remedy="use more channels",
-            )
+            raise _beyond(address, self.address_map.address_limit, "send")
         place = int(place_of(self.address_map.table, address))
         channel = place >> self.address_map.bank_shift
-        waiting = self._dram.channels[channel].outstanding + self._dram.done[channel, 0]
-        if waiting >= _TAGS:
-            return False
-        return bool(send(self._dram, place, int(write), tag, 0, self.now) == ACCEPTED)
+        if self._dram.channels[channel].outstanding + self._dram.done[channel, 0] + 1 >= self._dram.done.shape[1]:
+            self._dram = self._dram._replace(done=np.concatenate([self._dram.done, 0 * self._dram.done], axis=1))
+        status = send(self._dram, place, int(write), tag, 0, self.now)
+        if status == PENDING_FULL:
+            self._dram = _grow_pending(self._dram)
+            status = send(self._dram, place, int(write), tag, 0, self.now)
+        return bool(status == ACCEPTED)
 
     def tick(self, until: int | None = None) -> None:
         """Execute the next tick, or all up to and including tick `until`."""
@@ -155,6 +152,8 @@ class DramSystem:
         ------
         ConfigError
             When the controller can never serve the rest (a closed row policy may lock a row away from a request).
+        StreamError
+            For an address beyond the device.
         """
         injection = injection or Injection()
         dram = new_dram(
@@ -168,6 +167,7 @@ class DramSystem:
         )
         progress.period = injection.period
         for chunk, last in _with_last(stream):
+            self._check_addresses(chunk)
             base, status = int(progress.sent), NEEDS_PENDING
             while status not in (DONE, NEEDS_REQUESTS):
                 status = inject(dram, progress, chunk, int(progress.sent) - base, last)
@@ -181,6 +181,12 @@ class DramSystem:
         if log is not None and not any(dram.counts[0, command] for command in Command):
             log(log_frame(dram, self.device))  # the header of an empty log
         return self._result(dram, int(progress.now))
+
+    def _check_addresses(self, chunk: Ints) -> None:
+        limit = self.address_map.address_limit
+        if len(chunk) and not 0 <= chunk.min() <= chunk.max() < 2 * limit:
+            worst = int(chunk.min() if chunk.min() < 0 else chunk.max()) // 2
+            raise _beyond(worst, limit, "a request of the stream")
 
     def _result(self, dram: Dram, ticks: int) -> DramResult:
         shape = (self.channels, self.device.organisation.channel_banks)
@@ -233,6 +239,16 @@ def _with_last(stream: Iterable[Ints]) -> Iterator[tuple[Ints, bool]]:
     for chunk in stream:
         yield np.ascontiguousarray(chunk, np.int64), False
     yield np.empty(0, np.int64), True
+
+
+def _beyond(address: int, limit: int, where: str) -> StreamError:
+    return StreamError(
+        "the address is beyond the device",
+        where=where,
+        expected=f"0 to {limit - 1:#x}",
+        got=hex(address),
+        remedy="use more channels or a larger device",
+    )
 
 
 def _grow_pending(dram: Dram) -> Dram:

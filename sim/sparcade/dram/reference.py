@@ -289,7 +289,14 @@ def _controller_settings(config: dict[str, Any], release: bool) -> list[str]:
     return settings + ([f"controller.cap={cap[1]}"] if cap else [])
 
 
+#: Mappings that our names do not cover. The channel is always taken from the lowest bits there.
+_MAPPINGS = {
+    "ChRaBaRoCo": "channel,column,row,ba,bg,sid,rank,pc",
+    "PcBgCo without": "channel,pc,bg,column,ba,rank,sid,row",  # without its bank hash
+}
+
+
 def _mapping_of(config: dict[str, Any]) -> str:
-    """The in-channel mapping behind a channel that is always taken from the lowest bits of an address."""
-    name = _first_word(config, "addr_mapper", "RoBaRaCoCh")
-    return "channel,column,row,ba,bg,sid,rank,pc" if name == "ChRaBaRoCo" else name
+    text = str(config.get("addr_mapper", "RoBaRaCoCh"))
+    known = [order for name, order in _MAPPINGS.items() if text.startswith(name)]
+    return known[0] if known else _first_word(config, "addr_mapper", "RoBaRaCoCh")

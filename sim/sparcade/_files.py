@@ -81,6 +81,10 @@ def new_file(target: Path) -> Iterator[Path]:
     """
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+    target = target.resolve()  # the file behind a link is replaced, not the link
+    if target.exists() and not target.is_file():
+        yield target  # a pipe or device
+        return
     missing = [parent for parent in target.parents if not parent.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh: Path | None = None

@@ -347,7 +347,7 @@ def test_a_refresh_that_never_comes_is_not_blamed_on_the_row_policy(place: Path,
     random = Random(1)
     lines = [f"{random.choice('RW')} {random.randrange(1 << 31):#x}\n" for _ in range(3000)]
     (place / "stream.txt").write_text("".join(lines))
-    text = refused(dram(place, *settings("timing.n_rtw=1048576")), "refresh")
+    text = refused(dram(place, *settings("timing.n_rtw=16000")), "refresh")
     assert "open row policy" not in text
 
 

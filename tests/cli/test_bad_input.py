@@ -229,6 +229,7 @@ def test_wrong_value_of_a_setting(place: Path, refused: Refused, key: str, value
         ("policy.progressive.msb_bits=12", ["key format", "12 + 4"]),
         ("policy.progressive.lsb_bits=3", ["key format", "8 + 3"]),
         ("dram.channels=6", ["power of two", "6"]),
+        ("clock_ghz=0.3333333333333333", ["clock_ghz", "simple ratio"]),
     ],
 )
 def test_bad_setting(place: Path, refused: Refused, setting: str, words: list[str]) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import os
 import re
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -291,3 +294,34 @@ def test_a_log_is_checked_from_the_command_line(
     assert capsys.readouterr().out.endswith(" commands, 0 violations\n")
     assert main(["validate", "commands", str(log), "--set", "timing.n_rcd_rd=30"]) == 1
     assert "tRCD" in capsys.readouterr().out
+
+
+def test_a_log_to_a_pipe_a_link_and_a_compressed_file(
+    stream: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, packed, link = tmp_path / "log.csv", tmp_path / "log.csv.gz", tmp_path / "link.csv"
+    link.symlink_to(tmp_path / "behind.csv")
+    for target in (plain, packed, link, Path("/dev/null")):
+        assert main(["dram", str(stream), "--commands", str(target)]) == 0
+    assert link.is_symlink()
+    assert Path("/dev/null").is_char_device()
+    text = plain.read_text()
+    assert (tmp_path / "behind.csv").read_text() == text == gzip.decompress(packed.read_bytes()).decode()
+    assert main(["validate", "commands", str(packed)]) == 0
+    capsys.readouterr()
+
+
+def test_a_compressed_stream_through_a_pipe(stream: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(gzip.compress(stream.read_bytes()),))
+    writer.start()
+    through, direct = printed(capsys, pipe, "--json"), printed(capsys, stream, "--json")
+    writer.join()
+    assert through == direct
+
+
+def test_the_json_says_how_the_stream_was_fed(stream: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = table(capsys, stream, "--pace", "3", "--max-outstanding", "4", "--standby")
+    assert figures["injection"] == {"period": 3.0, "max_outstanding": 4}
+    assert figures["standby"] is True

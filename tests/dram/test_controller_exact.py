@@ -10,7 +10,7 @@ import pytest
 
 from oracles import dram_literal
 from oracles.random_streams import MAPPINGS, random_device, random_injection, random_requests
-from sparcade.dram import DramSystem, Injection, requests
+from sparcade.dram import Device, DramSystem, Injection, load_device, requests
 from sparcade.errors import ConfigError
 
 
@@ -20,8 +20,21 @@ def test_kernel_equals_the_literal_controller(seed: int, monkeypatch: pytest.Mon
     device, channels = random_device(rng), rng.choice([1, 1, 2, 4])
     mapping = "RoBaRaCoCh" if device.protocol == "HBM2-release" else rng.choice(MAPPINGS)
     stream = random_requests(rng, device, channels, rng.choice([50, 300, 700]))
-    injection = random_injection(rng)
     monkeypatch.setattr(dram_literal, "STUCK_TICKS", 20_000)
+    compare(stream, device, channels, mapping, random_injection(rng))
+
+
+def test_an_idle_channel_has_turned_to_its_writes() -> None:
+    """While one channel is busy no read waits in the other: it serves the writes of the first burst that it gets."""
+    stream = [(False, i << 16) for i in range(33)]
+    stream += [(True, 0x20 + (i << 16)) for i in range(7)] + [(False, 0x20 + (40 << 16))]
+    compare(stream, load_device("hbm2"), 2, "RoBaRaCoCh", {"period": 0.0})
+
+
+def compare(
+    stream: list[tuple[bool, int]], device: Device, channels: int, mapping: str, injection: dict[str, Any]
+) -> None:
+    """Hold the kernel to the literal controller: commands, cycles, latencies, row results, or both stuck."""
     logged: list[pd.DataFrame] = []
     chunk = requests([address for _, address in stream], write=[write for write, _ in stream])
 

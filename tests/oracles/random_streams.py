@@ -56,6 +56,8 @@ def random_requests(rng: random.Random, device: Device, channels: int, count: in
         if found and rng.random() < 0.1:
             address = rng.choice(found[-40:])[1]
         found += [(write, (address + i * step) % limit) for i in range(rng.randint(1, run_length))]
+    if channels > 1 and rng.random() < 0.3:  # one busy channel first, then a burst to the others
+        found = [(False, i * step * channels) for i in range(60)] + found
     return found[:count]
 
 

@@ -57,6 +57,8 @@ def simulate(workload: Workload, arch: Arch, progress: Callable[[float], None] |
         t = run_cycles(plan, state, t, t + _SLICE)
         if progress is not None:
             progress(int(state.reg.pv_done) / jobs)
+    if memory.dram.system.overflow:
+        raise stuck_error(arch.dram.device, memory.dram, t)
     ends = state.jobs.retired[plan.rows.job_start + plan.rows.jobs - 1]
     ends[-1] = t
     state.counts[:, Count.CYCLES] = np.diff(ends, prepend=0)

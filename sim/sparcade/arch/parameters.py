@@ -10,7 +10,7 @@ from typing import Any, Literal
 from sparcade._presets import preset_path
 from sparcade.config import build, check_counts, override, read_toml, tables
 from sparcade.dram.device import Device, load_device
-from sparcade.dram.mapping import AddressMap, address_map, parse_mapping
+from sparcade.dram.mapping import AddressMap, address_map, check_channels, parse_mapping
 from sparcade.dram.power import check_toggle_rate
 from sparcade.errors import ConfigError
 from sparcade.topk.engine import TopKParams
@@ -28,7 +28,14 @@ class Ideal:
 
     def __post_init__(self) -> None:
         check_counts(self, latency=1 << 20, outstanding=4096, transaction_bytes=4096)
-        _check_power_of_two("transaction_bytes", self.transaction_bytes)
+        if self.transaction_bytes & (self.transaction_bytes - 1):
+            raise ConfigError(
+                "transaction_bytes is not a power of two",
+                where="transaction_bytes",
+                expected="1, 2, 4, 8, ...: channels interleave on address bits",
+                got=str(self.transaction_bytes),
+                remedy="use 32",
+            )
         if not 0 <= self.energy_pj_per_bit < 1e6:
             raise ConfigError(
                 "the energy per bit is not plausible",
@@ -53,8 +60,8 @@ class Dram:
     ideal: Ideal = field(default_factory=Ideal)
 
     def __post_init__(self) -> None:
-        check_counts(self, outstanding=4096, channels=1024)
-        _check_power_of_two("channels", self.channels)
+        check_counts(self, outstanding=4096)
+        check_channels(self.channels, where="channels")
         check_toggle_rate(self.toggle_rate, where="toggle_rate")
         self.address_map()
 
@@ -79,17 +86,6 @@ class Dram:
             return (f"ideal memory: {self.ideal.source}",)
         terms = self.device.terms
         return (f"DRAM: {self.device.source}", f"DRAM energy: {terms.source}; uncertainty: {terms.uncertainty}")
-
-
-def _check_power_of_two(name: str, value: int) -> None:
-    if value & (value - 1):
-        raise ConfigError(
-            f"{name} is not a power of two",
-            where=name,
-            expected="1, 2, 4, 8, ...: channels interleave on address bits",
-            got=str(value),
-            remedy="use 8 or 16",
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +166,15 @@ class Arch:
                 expected="above 0, at most 100 GHz",
                 got=repr(self.clock_ghz),
                 remedy="the paper's clock is 1.0",
+            )
+        ratio = self.dram_ticks_per_cycle
+        if max(ratio.numerator, ratio.denominator) >= 1 << 22:
+            raise ConfigError(
+                "the clocks of core and DRAM have no simple ratio",
+                where="clock_ghz",
+                expected="DRAM ticks per core cycle as a fraction of integers below 2^22: they cross exactly",
+                got=f"{ratio.numerator} / {ratio.denominator}",
+                remedy="round clock_ghz (and dram.device.timing.t_ck_ps) to a few digits",
             )
         if self.address_fifo * self.fetch_ports < self.dram.channels:
             raise ConfigError(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import ExitStack
+import gzip
+import io
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 
 def add_parser(commands: Any) -> None:
@@ -46,7 +49,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--standby", action="store_true", help="charge standby power too")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
-    parser.add_argument("--commands", type=Path, metavar="FILE", help="write the command log (CSV)")
+    parser.add_argument("--commands", type=Path, metavar="FILE", help="write the command log (CSV; .gz compresses)")
     parser.set_defaults(function=run)
 
 
@@ -84,7 +87,7 @@ def run(options: argparse.Namespace) -> None:
         log = None
         if options.commands:
             fresh = stack.enter_context(new_file(options.commands))
-            target = stack.enter_context(fresh.open("w", encoding="utf-8", newline=""))
+            target = stack.enter_context(_text_file(fresh, compress=options.commands.suffix == ".gz"))
             log = lambda frame: frame.to_csv(target, index=False, header=target.tell() == 0, lineterminator="\n")  # noqa: E731
         result = system.run(stream, injection, log)
     table = result.to_dict(toggle_rate=options.toggle_rate, standby=options.standby)
@@ -92,3 +95,13 @@ def run(options: argparse.Namespace) -> None:
         print(canonical_json(table), end="")
     else:
         print_dram_summary(Console(markup=False, highlight=False), result, table)
+
+
+@contextmanager
+def _text_file(path: Path, *, compress: bool) -> Iterator[TextIO]:
+    """A file to write text to; compressed, its bytes depend on the text only."""
+    with ExitStack() as stack:
+        target: Any = stack.enter_context(path.open("wb"))
+        if compress:
+            target = stack.enter_context(gzip.GzipFile(filename="", fileobj=target, mode="wb", mtime=0))
+        yield stack.enter_context(io.TextIOWrapper(target, encoding="utf-8", newline=""))

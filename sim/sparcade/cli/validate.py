@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,19 @@ def validate_dram(options: argparse.Namespace) -> int:
 def validate_commands(options: argparse.Namespace) -> int:
     """Print every violation of a command log; 1 when there is one."""
     from sparcade.dram import load_device
-    from sparcade.dram.check import read_command_log, violations
+    from sparcade.dram.check import LogEntry, read_command_log, violations
 
     device = load_device(options.preset, options.set)
-    commands = list(read_command_log(options.log, device))
-    count = 0
-    for violation in violations(commands, device):
+    commands = count = 0
+
+    def counted() -> Iterator[LogEntry]:
+        nonlocal commands
+        for entry in read_command_log(options.log, device):
+            commands += 1
+            yield entry
+
+    for violation in violations(counted(), device):
         print(violation)
         count += 1
-    print(f"{len(commands):,} commands, {count:,} violations")
+    print(f"{commands:,} commands, {count:,} violations")
     return int(count > 0)

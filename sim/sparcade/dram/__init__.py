@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sparcade.dram.device import Device, load_device
+    from sparcade.dram.inject import Injection
     from sparcade.dram.result import DramResult
     from sparcade.dram.stream import read_stream
-    from sparcade.dram.system import DramSystem, Injection, requests
+    from sparcade.dram.system import DramSystem, requests
 
 __all__ = ["Device", "DramResult", "DramSystem", "Injection", "load_device", "read_stream", "requests"]
 
 _HOMES = {
     "device": ("Device", "load_device"),
+    "inject": ("Injection",),
     "result": ("DramResult",),
     "stream": ("read_stream",),
-    "system": ("DramSystem", "Injection", "requests"),
+    "system": ("DramSystem", "requests"),
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from sparcade._jit import kernel
@@ -9,6 +11,7 @@ from sparcade._records import Record
 from sparcade.dram.controller import PENDING_FULL, REFUSED, send, tick, wake_of
 from sparcade.dram.mapping import place_of
 from sparcade.dram.state import NEVER, NONE, UNTAGGED, Dram, Ints
+from sparcade.errors import ConfigError
 
 #: Why `inject` returned.
 DONE, NEEDS_REQUESTS, NEEDS_PENDING, LOG_FULL, STUCK = range(5)
@@ -28,6 +31,35 @@ INJECTION = np.dtype(
         ("released", "i8"),  # tick of the last release that had to be waited for
     ]
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Injection:
+    """How a stream is fed: as soon as accepted, or at a pace; with limits on outstanding transactions."""
+
+    period: float = 0.0  #: ticks between two requests; 0: as soon as they are accepted
+    max_outstanding: int | None = None
+    max_outstanding_per_channel: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.period <= 10**7:
+            raise ConfigError(
+                "the pace is not possible",
+                where="--pace",
+                expected="0 to 10^7 ticks a request",
+                got=repr(self.period),
+                remedy="leave it out to send as soon as possible",
+            )
+        for name in ("max_outstanding", "max_outstanding_per_channel"):
+            value = getattr(self, name)
+            if value is not None and not 1 <= value <= 1 << 40:
+                raise ConfigError(
+                    f"{name} is out of range",
+                    where=f"--{name.replace('_', '-')}",
+                    got=str(value),
+                    expected="1 or more transactions",
+                    remedy="leave it out for no limit",
+                )
 
 
 @kernel

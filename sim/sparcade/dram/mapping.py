@@ -44,6 +44,18 @@ class Mapping:
     hashes: tuple[Hash, ...]
 
 
+def check_channels(channels: int, *, where: str) -> None:
+    """Raise a `ConfigError` for a number of channels that addresses cannot interleave over."""
+    if not 1 <= channels <= 1024 or channels & (channels - 1):
+        raise ConfigError(
+            "the number of channels is not a power of two",
+            where=where,
+            expected="1, 2, 4, ..., 1024: channels interleave on address bits",
+            got=str(channels),
+            remedy="use 8 or 16",
+        )
+
+
 def field_bits(device: Device, channels: int) -> dict[str, int]:
     """Width of every field [bit]."""
     organisation = device.organisation

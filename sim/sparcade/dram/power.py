@@ -55,11 +55,11 @@ class Idd:
             )
 
 
-def idd_energy(idd: Idd, *, t_rc: float, t_ras: float, t_rfc: float, transaction_bits: int) -> Energy:
+def idd_energy(idd: Idd, *, t_rc: float, t_ras: float, t_rfc: float, transaction_bits: int, ranks: int) -> Energy:
     """Energy terms from currents by the usual recipe (core only, no I/O termination); times in ns.
 
     ACT = V (IDD0 tRC - IDD3N tRAS - IDD2N (tRC - tRAS)), RD = V (IDD4R - IDD3N) burst, REF = V (IDD5 - IDD3N) tRFC,
-    each times the devices of a rank; standby = V IDD3N.
+    each times the devices of a rank; standby = V IDD3N of all ranks.
     """
     scale = idd.vdd * idd.devices  # mA * V * ns = pJ
     act_pj = scale * (idd.idd0 * t_rc - idd.idd3n * t_ras - idd.idd2n * (t_rc - t_ras))
@@ -77,7 +77,7 @@ def idd_energy(idd: Idd, *, t_rc: float, t_ras: float, t_rfc: float, transaction
         read_pj_per_bit=scale * (idd.idd4r - idd.idd3n) * burst_ns / transaction_bits,
         write_pj_per_bit=scale * (idd.idd4w - idd.idd3n) * burst_ns / transaction_bits,
         refresh_pj=scale * (idd.idd5 - idd.idd3n) * t_rfc,
-        standby_mw=scale * idd.idd3n,
+        standby_mw=ranks * scale * idd.idd3n,
         uncertainty=idd.uncertainty,
         source=idd.source,
     )
@@ -100,6 +100,7 @@ def command_energy(
     toggle_rate : share of data bits that change, 0 to 1; the terms hold at 0.5.
     standby_seconds : channel-seconds of standby to charge; 0 leaves it out.
     """
+    check_toggle_rate(toggle_rate, where="toggle_rate")
     swing = terms.toggle_pj_per_bit * toggle_rate / 0.5
     reads = (commands[Command.RD] + commands[Command.RDA]) * transaction_bits
     writes = (commands[Command.WR] + commands[Command.WRA]) * transaction_bits

@@ -17,9 +17,10 @@ import pandas as pd
 from sparcade._files import parse_json
 from sparcade.config import override
 from sparcade.dram.device import Device, load_device
+from sparcade.dram.inject import Injection
 from sparcade.dram.result import DramResult
 from sparcade.dram.stream import UNREADABLE, open_stream, read_stream
-from sparcade.dram.system import DramSystem, Injection
+from sparcade.dram.system import DramSystem
 from sparcade.errors import SparcadeError, StreamError
 
 T = TypeVar("T")

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sparcade.config import tables
 from sparcade.dram.commands import Command
 from sparcade.dram.device import Device
+from sparcade.dram.inject import Injection
 from sparcade.dram.power import command_energy
 from sparcade.dram.state import LATENCY_BINS, Count
 
@@ -27,6 +29,7 @@ class DramResult:
     device: Device
     channels: int
     mapping: str
+    injection: Injection | None  #: how the stream was fed; None: by the caller, tick by tick
     ticks: int  #: executed until the last request completed
     commands: dict[Command, int]
     statistics: dict[Count, int]
@@ -89,7 +92,7 @@ class DramResult:
             self.device.terms,
             self.commands,
             transaction_bits=8 * self.device.organisation.transaction_bytes,
-            upper_banks=self.device.organisation.channel_banks // self.device.organisation.uppers,
+            upper_banks=self.device.organisation.upper_banks,
             toggle_rate=toggle_rate,
             standby_seconds=self.seconds * self.channels if standby else 0.0,
         )
@@ -104,6 +107,7 @@ class DramResult:
             "device": self.device.to_dict(),
             "channels": self.channels,
             "mapping": self.mapping,
+            "injection": None if self.injection is None else tables(self.injection),
             "requests": self.reads + self.writes,
             "reads": self.reads,
             "writes": self.writes,
@@ -136,4 +140,5 @@ class DramResult:
             "energy_source": terms.source,
             "energy_uncertainty": terms.uncertainty,
             "toggle_rate": toggle_rate,
+            "standby": standby,
         }

@@ -122,7 +122,6 @@ BANK = np.dtype(
     [
         (name, "i8")
         for name in (
-            "channel",
             "upper",
             "state",
             "row",
@@ -247,7 +246,7 @@ def new_dram(
         SPEC,
         channels=channels,
         banks=banks,
-        upper_banks=banks // organisation.uppers,
+        upper_banks=organisation.upper_banks,
         uppers=organisation.uppers,
         two_buses=rules.row_and_column_bus,
         half_ticks=rules.ticks_per_ck == 2,
@@ -297,7 +296,6 @@ def new_dram(
         latency=np.zeros(LATENCY_BINS, np.int64),
         log=zeros(log, LOG),
     )
-    state.banks.channel = np.arange(channels * banks) // banks
     state.banks.upper = np.arange(channels * banks) // spec.upper_banks
     for name in LINE.names or ():
         state.lines[name] = NONE
@@ -309,7 +307,7 @@ def new_dram(
     state.channels.act2_entry = state.channels.cas_entry = NONE
     for name in ("wake_active", "wake_column", "wake_row"):
         state.channels[name] = NEVER
-    state.channels.wake = state.channels.next_refresh
+    state.channels.wake = 1  # with no read waiting, the first tick turns to the writes
     return state
 
 

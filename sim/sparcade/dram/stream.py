@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import io
 import sys
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -77,15 +79,18 @@ def read_stream(path: Path, address_limit: int) -> Iterator[Ints]:
 _LINE = "'R 0xADDRESS' or 'W 0xADDRESS' with at most 12 hexadecimal digits"
 
 
-def open_stream(path: Path) -> BinaryIO:
-    """A plain or gzip file (told by its first bytes), or standard input for `-`."""
-    if str(path) == "-":
-        return sys.stdin.buffer
-    source = path.open("rb")
-    if source.peek(2)[:2] != b"\x1f\x8b":
-        return source
-    source.close()
-    return cast(BinaryIO, gzip.open(path))
+@contextmanager
+def open_stream(path: Path) -> Iterator[BinaryIO]:
+    """A plain or gzip file (told by its first bytes), a pipe, or standard input for `-`."""
+    with ExitStack() as stack:
+        raw = sys.stdin.buffer if str(path) == "-" else stack.enter_context(path.open("rb"))
+        source = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, raw))
+        if source.peek(2)[:2] == b"\x1f\x8b":
+            yield cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=source)))
+        else:
+            yield cast(BinaryIO, source)
+        if source is not raw:
+            source.detach()
 
 
 def _error(path: Path, line: int, what: str, expected: str, got: str, remedy: str = "correct the line") -> StreamError:

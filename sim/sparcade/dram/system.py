@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,10 @@ from sparcade._records import record, zeros
 from sparcade.dram.commands import Command
 from sparcade.dram.controller import ACCEPTED, PENDING_FULL, send, tick, wake_of
 from sparcade.dram.device import Device, load_device
-from sparcade.dram.inject import DONE, INJECTION, LOG_FULL, NEEDS_PENDING, NEEDS_REQUESTS, inject
-from sparcade.dram.mapping import AddressMap, address_map, parse_mapping, place_of
+from sparcade.dram.inject import DONE, INJECTION, LOG_FULL, NEEDS_PENDING, NEEDS_REQUESTS, Injection, inject
+from sparcade.dram.mapping import AddressMap, address_map, check_channels, parse_mapping, place_of
 from sparcade.dram.result import DramResult
-from sparcade.dram.state import NONE, PENDING, Count, Dram, new_dram
+from sparcade.dram.state import NEVER, NONE, PENDING, Count, Dram, new_dram
 from sparcade.errors import ConfigError, StreamError
 
 Ints = npt.NDArray[np.int64]
@@ -26,35 +25,6 @@ Ints = npt.NDArray[np.int64]
 _LOG = 1 << 16
 #: Completed transactions of a channel that `DramSystem` has room for, to begin with.
 _TAGS = 64
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Injection:
-    """How a stream is fed: as soon as accepted, or at a pace; with limits on outstanding transactions."""
-
-    period: float = 0.0  #: ticks between two requests; 0: as soon as they are accepted
-    max_outstanding: int | None = None
-    max_outstanding_per_channel: int | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.period <= 10**7:
-            raise ConfigError(
-                "the pace is not possible",
-                where="--pace",
-                expected="0 to 10^7 ticks a request",
-                got=repr(self.period),
-                remedy="leave it out to send as soon as possible",
-            )
-        for name in ("max_outstanding", "max_outstanding_per_channel"):
-            value = getattr(self, name)
-            if value is not None and not 1 <= value <= 1 << 40:
-                raise ConfigError(
-                    f"{name} is out of range",
-                    where=f"--{name.replace('_', '-')}",
-                    got=str(value),
-                    expected="1 or more transactions",
-                    remedy="leave it out for no limit",
-                )
 
 
 class DramSystem:
@@ -72,14 +42,7 @@ class DramSystem:
 
     def __init__(self, device: Device | str = "hbm2", *, channels: int = 1, mapping: str = "PcBgCo") -> None:
         self.device = load_device(device) if isinstance(device, str) else device
-        if not 1 <= channels <= 1024 or channels & (channels - 1):
-            raise ConfigError(
-                "the number of channels is not possible",
-                where="channels",
-                got=str(channels),
-                expected="a power of two, 1 to 1024: channels interleave on address bits",
-                remedy="use 8 or 16",
-            )
+        check_channels(channels, where="channels")
         self.channels, self.mapping = channels, mapping
         self.address_map: AddressMap = address_map(parse_mapping(mapping, self.device, channels), self.device, channels)
         if self.address_map.address_bits > 48:
@@ -97,26 +60,34 @@ class DramSystem:
         """Offer a transaction; False when its queue is full. Its tag (>= 0) comes back from `completions`."""
         if not 0 <= address < self.address_map.address_limit:
             raise _beyond(address, self.address_map.address_limit, "send")
+        if tag < 0:
+            raise StreamError(
+                "the tag is negative",
+                where="send",
+                expected="0 or more: it comes back from completions()",
+                got=str(tag),
+                remedy="number the transactions from 0",
+            )
         place = int(place_of(self.address_map.table, address))
         channel = place >> self.address_map.bank_shift
         if self._dram.channels[channel].outstanding + self._dram.done[channel, 0] + 1 >= self._dram.done.shape[1]:
             self._dram = self._dram._replace(done=np.concatenate([self._dram.done, 0 * self._dram.done], axis=1))
-        status = send(self._dram, place, int(write), tag, 0, self.now)
+        status = send(self._dram, place, int(bool(write)), tag, 0, self.now)
         if status == PENDING_FULL:
             self._dram = _grow_pending(self._dram)
-            status = send(self._dram, place, int(write), tag, 0, self.now)
+            status = send(self._dram, place, int(bool(write)), tag, 0, self.now)
         return bool(status == ACCEPTED)
 
     def tick(self, until: int | None = None) -> None:
         """Execute the next tick, or all up to and including tick `until`."""
         until = self.now + 1 if until is None else until
-        while self.now < until:
+        while self.now < until < NEVER:
             self.now = min(until, max(self.now + 1, wake_of(self._dram)))
             for channel in range(self.channels):
                 tick(self._dram, channel, self.now)
 
     def next_event(self) -> int:
-        """The next tick in which something may happen (a command, a completion, a refresh)."""
+        """The next tick in which something may happen (a command, a completion, a refresh); 2^62 when nothing will."""
         return int(wake_of(self._dram))
 
     def completions(self) -> list[int]:
@@ -133,7 +104,7 @@ class DramSystem:
 
     def result(self) -> DramResult:
         """Statistics so far."""
-        return self._result(self._dram, self.now)
+        return self._result(self._dram, self.now, None)
 
     def run(
         self,
@@ -180,7 +151,7 @@ class DramSystem:
                     raise stuck_error(self.device, dram, int(progress.now))
         if log is not None and not any(dram.counts[0, command] for command in Command):
             log(log_frame(dram, self.device))  # the header of an empty log
-        return self._result(dram, int(progress.now))
+        return self._result(dram, int(progress.now), injection)
 
     def _check_addresses(self, chunk: Ints) -> None:
         limit = self.address_map.address_limit
@@ -188,12 +159,13 @@ class DramSystem:
             worst = int(chunk.min() if chunk.min() < 0 else chunk.max()) // 2
             raise _beyond(worst, limit, "a request of the stream")
 
-    def _result(self, dram: Dram, ticks: int) -> DramResult:
+    def _result(self, dram: Dram, ticks: int, injection: Injection | None) -> DramResult:
         shape = (self.channels, self.device.organisation.channel_banks)
         return DramResult(
             device=self.device,
             channels=self.channels,
             mapping=self.mapping,
+            injection=injection,
             ticks=ticks,
             commands={command: int(dram.counts[:, command].sum()) for command in Command},
             statistics={count: int(dram.counts[:, count].sum()) for count in Count},
@@ -208,7 +180,16 @@ class DramSystem:
 
 def requests(addresses: Any, *, write: Any = False) -> Ints:
     """A chunk of requests from byte addresses; `write` is one flag or one per address."""
-    return np.asarray(addresses, np.int64) * 2 + np.asarray(write, np.int64)
+    places = np.asarray(addresses)
+    if places.ndim != 1 or (places.size and places.dtype.kind not in "iu"):
+        raise StreamError(
+            "the addresses are not a list of integers",
+            where="requests",
+            expected="one dimension of integers",
+            got=f"{places.ndim} dimensions of {places.dtype}",
+            remedy="give byte addresses",
+        )
+    return places.astype(np.int64) * 2 + np.asarray(write, np.bool_)
 
 
 def log_frame(dram: Dram, device: Device) -> pd.DataFrame:

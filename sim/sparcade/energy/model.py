@@ -95,7 +95,7 @@ def _dram_joules(counters: dict[str, int], arch: Arch, seconds: float) -> float:
         dram.device.terms,
         commands,
         transaction_bits=8 * organisation.transaction_bytes,
-        upper_banks=organisation.channel_banks // organisation.uppers,
+        upper_banks=organisation.upper_banks,
         toggle_rate=dram.toggle_rate,
         standby_seconds=seconds * dram.channels if dram.standby else 0.0,
     )

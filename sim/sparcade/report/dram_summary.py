@@ -75,3 +75,6 @@ def _print_heat_map(console: Console, result: DramResult) -> None:
             place.append(f"{level} {left % size}")
             left //= size
         console.print(f"  {' '.join(reversed(place)) or 'channel':24} {cells}  {100 * groups.sum() / total:5.1f}")
+    if result.channels > 1:
+        shares = 100 * (result.bank_reads + result.bank_writes).sum(axis=1) / total
+        console.print(f"  {'channels':24} {shares.min():.1f} to {shares.max():.1f} % of the accesses each")

@@ -17,12 +17,13 @@ def preset_names(kind: str) -> list[str]:
 
 def preset_path(kind: str, name: str) -> Path:
     """The TOML file of a preset, or of a path the user gave."""
+    where = f"{_OPTIONS.get(kind, f'--{kind}')} {name}"
     if name.endswith(".toml"):
         path = Path(name)
         if not path.is_file():
             raise ConfigError(
                 f"there is no such {kind} file",
-                where=f"{_OPTIONS.get(kind, f'--{kind}')} {name}",
+                where=where,
                 expected="a TOML file",
                 got="no such file",
                 remedy=f"check the path, or use a preset: {', '.join(preset_names(kind))}",
@@ -31,7 +32,7 @@ def preset_path(kind: str, name: str) -> Path:
     if name not in preset_names(kind):
         raise ConfigError(
             f"there is no {kind} preset {name!r}",
-            where=f"{_OPTIONS.get(kind, f'--{kind}')} {name}",
+            where=where,
             expected=f"one of: {', '.join(preset_names(kind))}; or a .toml file",
             got=repr(name),
             remedy=did_you_mean(name, preset_names(kind)),

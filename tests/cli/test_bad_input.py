@@ -236,6 +236,12 @@ def test_bad_setting(place: Path, refused: Refused, setting: str, words: list[st
     refused(run_command(place, "--set", setting), *words)
 
 
+def test_more_memory_than_an_address_reaches(place: Path, refused: Refused) -> None:
+    sizes = ("channels=1024", "device.organisation.rows=16777216", "device.organisation.banks=16")
+    words = [word for size in sizes for word in ("--set", f"dram.{size}")]
+    refused(run_command(place, *words), "too large", "channels", "2^51", "at most 2^48")
+
+
 CAPACITIES = {
     "softmax.fifo_beats": ["softmax.fifo_beats=1"],
     "topk.capacity": ["topk.capacity=4"],

@@ -24,7 +24,7 @@ from sparcade.dram.schedule import (
     serve_queue,
     switches,
 )
-from sparcade.dram.state import LATENCY_BINS, NEVER, NONE, Count, Dram, finish
+from sparcade.dram.state import LATENCY_BINS, NEVER, NONE, Count, Dram, complete, finish
 
 _PRE, _PREAB = int(Command.PRE), int(Command.PREAB)
 _FORWARDED, _COALESCED = int(Count.FORWARDED), int(Count.COALESCED)
@@ -108,9 +108,7 @@ def _complete(dram: Dram, channel: int, now: int) -> None:
         if state.pending_head == size:
             state.pending_head = 0
         state.pending -= 1
-        state.outstanding -= 1
-        dram.system.outstanding -= 1
-        finish(dram, channel, slot.tag)
+        complete(dram, channel, slot.tag)
         if dram.spec.one_completion:
             return
 

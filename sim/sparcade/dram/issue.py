@@ -6,11 +6,11 @@ from sparcade._jit import kernel
 from sparcade.dram.commands import Command
 from sparcade.dram.queue import remove, resort
 from sparcade.dram.schedule import bank_wakes
-from sparcade.dram.state import ACTIVATING, CLOSED, NONE, OPEN, Count, Dram, finish
+from sparcade.dram.state import ACTIVATING, CLOSED, NONE, OPEN, Count, Dram, complete
 from sparcade.dram.timing import restrict
 
 _ACT, _PRE, _PREAB, _RD, _WR = (int(c) for c in (Command.ACT, Command.PRE, Command.PREAB, Command.RD, Command.WR))
-_RDA, _WRA, _REFAB = int(Command.RDA), int(Command.WRA), int(Command.REFAB)
+_RDA, _WRA, _REFAB, _REFPB = (int(c) for c in (Command.RDA, Command.WRA, Command.REFAB, Command.REFPB))
 _READ_HITS = int(Count.READ_HITS)
 #: Requests of the controller itself, in the log.
 _OWN = -1
@@ -26,14 +26,8 @@ def issue_queued(dram: Dram, channel: int, entry: int, command: int, now: int) -
     command = _issue(dram, channel, entry, command, now)
     if crowded:  # the active buffer is full: the request stays in its queue
         dram.channels[channel].wake_column = now + 1
-    elif command == _ACT:
-        if dram.spec.split_activate:
-            dram.channels[channel].act2_entry = entry
-            dram.channels[channel].act2_deadline = now + dram.spec.act2_deadline
-        else:
-            make_active(dram, channel, entry, now)
     elif command != _PRE:
-        _retire(dram, channel, entry, now)
+        _move_on(dram, channel, entry, command, now)
     bank_wakes(dram, channel, bank, dram.channels[channel].writing, now)
 
 
@@ -48,16 +42,22 @@ def issue_active(dram: Dram, channel: int, place: int, command: int, now: int) -
         dram.banks[bank].active -= 1
         for later in range(place, state.active):
             dram.active[channel, later] = dram.active[channel, later + 1]
-        if command != _ACT:
-            _retire(dram, channel, entry, now)
-        elif dram.spec.split_activate:
-            state.act2_entry = entry
-            state.act2_deadline = now + dram.spec.act2_deadline
-        else:
-            make_active(dram, channel, entry, now)
+        _move_on(dram, channel, entry, command, now)
     else:
         state.wake_active = now + 1
     bank_wakes(dram, channel, bank, state.writing, now)
+
+
+@kernel
+def _move_on(dram: Dram, channel: int, entry: int, command: int, now: int) -> None:
+    """Where a request goes after its ACT, RD or WR."""
+    if command != _ACT:
+        _retire(dram, channel, entry, now)
+    elif dram.spec.split_activate:
+        dram.channels[channel].act2_entry = entry
+        dram.channels[channel].act2_deadline = now + dram.spec.act2_deadline
+    else:
+        make_active(dram, channel, entry, now)
 
 
 @kernel
@@ -65,8 +65,6 @@ def make_active(dram: Dram, channel: int, entry: int, now: int) -> None:
     """Put a request whose row is open into the active buffer."""
     state, bank = dram.channels[channel], dram.entries[entry].bank
     dram.active[channel, state.active] = entry
-    if state.active == 0:
-        state.wake_active = now + 1
     state.active += 1
     dram.banks[bank].active += 1
     ready = dram.ready[_WR if dram.entries[entry].write else _RD, bank]
@@ -103,11 +101,16 @@ def _issue(dram: Dram, channel: int, entry: int, command: int, now: int) -> int:
 def record_command(
     dram: Dram, channel: int, command: int, bank: int, owner: int, now: int, row: int, column: int, kind: int
 ) -> None:
-    """Count, log and time a command."""
+    """Count, log and time a command; on HBM3, note what a row command forbids at its paired falling edge."""
     dram.counts[owner, command] += 1
     if kind != _OWN:
         dram.system.progress = now
     restrict(dram, channel, bank, command, now)
+    if dram.spec.half_ticks and now & 1 and command in (_ACT, _PRE, _PREAB, _REFAB, _REFPB):
+        state = dram.channels[channel]
+        state.paired_edge = now + (3 if command == _ACT else 1)
+        state.paired_upper = dram.banks[bank].upper
+        state.paired_bank = NONE if command in (_PREAB, _REFAB) else bank
     if dram.log.shape[0] > 0:
         line = dram.log[dram.system.logged]
         line.clock = now
@@ -131,10 +134,6 @@ def set_bank(dram: Dram, channel: int, bank: int, command: int, row: int, now: i
         fields.state = CLOSED
         fields.injected = 0
         fields.accesses = 0
-    if dram.spec.half_ticks and now & 1 and command != _RDA and command != _WRA:
-        state.paired_edge = now + (3 if command == _ACT else 1)
-        state.paired_upper = fields.upper
-        state.paired_bank = bank
     if fields.active > 0:  # the next command of a request in the active buffer changed
         state.wake_active = now + 1
     resort(dram, bank)
@@ -145,9 +144,7 @@ def _retire(dram: Dram, channel: int, entry: int, now: int) -> None:
     """After RD the data are on their way; after WR the write is done."""
     fields, state = dram.entries[entry], dram.channels[channel]
     if fields.write:
-        state.outstanding -= 1
-        dram.system.outstanding -= 1
-        finish(dram, channel, fields.tag)
+        complete(dram, channel, fields.tag)
     else:
         add_pending(dram, channel, now + dram.spec.read_latency, fields.arrival, fields.tag)
     fields.next = state.free
@@ -177,10 +174,6 @@ def issue_job(dram: Dram, channel: int, command: int, now: int) -> None:
     if command in (_PRE, _PREAB):
         for bank in range(first, first + members):
             set_bank(dram, channel, bank, command, NONE, now)
-    if dram.spec.half_ticks and now & 1:
-        state.paired_edge = now + 1
-        state.paired_upper = dram.banks[first].upper
-        state.paired_bank = first if members == 1 else NONE
     if command == job.command:
         state.job_head = (state.job_head + 1) % dram.spec.jobs
         state.job_count -= 1

@@ -221,6 +221,14 @@ def address_map(mapping: Mapping, device: Device, channels: int) -> AddressMap:
     bits = field_bits(device, channels)
     step_shift = device.organisation.step_bytes.bit_length() - 1
     address_bits = step_shift + sum(bits.values())
+    if address_bits > 8 * _BYTES:
+        raise ConfigError(
+            "the memory is too large",
+            where="channels",
+            got=f"2^{address_bits} bytes",
+            expected=f"at most 2^{8 * _BYTES} bytes in all channels",
+            remedy="use fewer channels",
+        )
     images = [_place(mapping, bits, (1 << bit) >> step_shift) for bit in range(address_bits)]
     if _rank(images) < address_bits - step_shift:
         raise ConfigError(

@@ -17,7 +17,7 @@ from sparcade.dram.controller import ACCEPTED, tick
 from sparcade.dram.controller import send as send_to_controller
 from sparcade.dram.device import Device
 from sparcade.dram.mapping import AddressMap, place_of
-from sparcade.dram.state import UNTAGGED, Dram, finish, new_dram
+from sparcade.dram.state import UNTAGGED, Dram, complete, new_dram
 
 #: Tag of a write: nobody waits for it.
 WRITE = UNTAGGED
@@ -143,7 +143,7 @@ def advance(memory: Memory, channel: int, t: int) -> None:
         state.outstanding += 1
         memory.dram.system.outstanding += 1
     else:
-        write, now = int(request.tag == WRITE), t * memory.port.tick_numerator // memory.port.tick_denominator
+        write, now = int(request.tag == WRITE), _tick_of(memory, t)
         if send_to_controller(memory.dram, request.place, write, request.tag, request.owner, now) != ACCEPTED:
             return
     fifo.head = _wrap(fifo.head + 1, capacity)
@@ -154,10 +154,15 @@ def advance(memory: Memory, channel: int, t: int) -> None:
 @kernel
 def catch_up(memory: Memory, channel: int, t: int) -> None:
     """Run the DRAM ticks of a channel up to the edge of core cycle t; those in which nothing can happen are skipped."""
-    state = memory.dram.channels[channel]
-    now = t * memory.port.tick_numerator // memory.port.tick_denominator
+    state, now = memory.dram.channels[channel], _tick_of(memory, t)
     while state.wake <= now:
         tick(memory.dram, channel, state.wake)
+
+
+@kernel
+def _tick_of(memory: Memory, t: int) -> int:
+    """The last DRAM tick up to the edge of core cycle t."""
+    return t * memory.port.tick_numerator // memory.port.tick_denominator
 
 
 @kernel
@@ -165,10 +170,8 @@ def _complete_ideal(memory: Memory, channel: int, t: int) -> None:
     fifo, state = memory.fifos[channel], memory.dram.channels[channel]
     flight = memory.flights[channel * memory.port.outstanding + fifo.flight_head]
     if state.outstanding > 0 and flight.done <= t:
-        finish(memory.dram, channel, flight.tag)
         fifo.flight_head = _wrap(fifo.flight_head + 1, memory.port.outstanding)
-        state.outstanding -= 1
-        memory.dram.system.outstanding -= 1
+        complete(memory.dram, channel, flight.tag)
 
 
 @kernel

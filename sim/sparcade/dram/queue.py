@@ -33,7 +33,7 @@ def append(dram: Dram, queue: int, line: int, entry: int) -> None:
 
 @kernel
 def remove(dram: Dram, queue: int, line: int, entry: int) -> None:
-    """Take a request out of its queue."""
+    """Take a request out of its queue: a hit, or the head of a closed bank."""
     lines, entries, queues = dram.lines, dram.entries, dram.queues
     before, after = entries[entry].previous, entries[entry].next
     if lines[line].hit == entry:
@@ -41,8 +41,6 @@ def remove(dram: Dram, queue: int, line: int, entry: int) -> None:
         while later != NONE and entries[later].row != row:
             later = entries[later].next
         lines[line].hit = later
-    elif lines[line].miss == entry:
-        lines[line].miss = _next_miss(dram, entry, dram.banks[entries[entry].bank].row)
     if before == NONE:
         lines[line].head = after
     else:
@@ -58,14 +56,6 @@ def remove(dram: Dram, queue: int, line: int, entry: int) -> None:
         dram.occupied[queue, lines[line].slot] = moved
         lines[2 * moved + (line & 1)].slot = lines[line].slot
         queues[queue].banks = last
-
-
-@kernel
-def _next_miss(dram: Dram, entry: int, row: int) -> int:
-    entries, later = dram.entries, dram.entries[entry].next
-    while later != NONE and entries[later].row == row:
-        later = entries[later].next
-    return later
 
 
 @kernel

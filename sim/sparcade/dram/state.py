@@ -225,7 +225,6 @@ def new_dram(
     *,
     owners: int = 1,
     tags: int = 1,
-    pending: int = 0,
     log: int = 0,
 ) -> Dram:
     """Empty channels at tick 0.
@@ -234,13 +233,12 @@ def new_dram(
     ----------
     owners : rows of `counts`, for callers that charge commands to several owners.
     tags : completions of a channel kept until they are collected, plus 1; 1 where transactions are untagged.
-    pending : reads of a channel whose data may be on the way, forwarded ones too; 0: enough for ordinary streams.
     log : commands logged before the caller has to collect them.
     """
     organisation, controller, rules = device.organisation, device.controller, device.rules
     banks = organisation.channel_banks
     constraints, starts = constraint_table(device)
-    pending = pending or 64 + 2 * device.read_latency
+    pending = 64 + 2 * device.read_latency  # reads whose data are on the way, some forwarded ones too
     clock_tail = device.timing.n_bl + device.timing.n_wck_pst
     spec = record(
         SPEC,
@@ -323,3 +321,11 @@ def finish(dram: Dram, channel: int, tag: int) -> None:
     if tag != UNTAGGED:
         dram.done[channel, 0] += 1
         dram.done[channel, dram.done[channel, 0]] = tag
+
+
+@kernel
+def complete(dram: Dram, channel: int, tag: int) -> None:
+    """A transaction is outstanding no more."""
+    dram.channels[channel].outstanding -= 1
+    dram.system.outstanding -= 1
+    finish(dram, channel, tag)

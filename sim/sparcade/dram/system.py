@@ -45,14 +45,6 @@ class DramSystem:
         check_channels(channels, where="channels")
         self.channels, self.mapping = channels, mapping
         self.address_map: AddressMap = address_map(parse_mapping(mapping, self.device, channels), self.device, channels)
-        if self.address_map.address_bits > 48:
-            raise ConfigError(
-                "the memory is too large",
-                where="channels",
-                got=f"2^{self.address_map.address_bits} bytes",
-                expected="at most 2^48 bytes in all channels",
-                remedy="use fewer channels",
-            )
         self.now = 0  #: ticks executed
         self._dram = new_dram(self.device, self.address_map, channels, tags=_TAGS + 1)
 

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sparcade.workload.released import ReleasedColumns
 from sparcade.workload.store import Workload, WorkloadShape
 from sparcade.workload.tables import PASS, QUERY, ROW
 
 Ints = npt.NDArray[np.int64]
+Ids = npt.NDArray[np.int64] | npt.NDArray[np.uint32]
 
 
 @dataclass(slots=True)
@@ -21,11 +23,11 @@ class WorkloadBuilder:
     _rows: list[dict[str, Any]] = field(default_factory=list)
     _queries: list[npt.NDArray[Any]] = field(default_factory=list)
     _passes: list[Ints] = field(default_factory=list)
-    _key_ids: list[Ints] = field(default_factory=list)
-    _value_ids: list[Ints] = field(default_factory=list)
+    _key_ids: list[Ids] = field(default_factory=list)
+    _value_ids: list[Ids] = field(default_factory=list)
     _counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("queries", "passes", "keys", "values"), 0))
 
-    def add_row(self, *, key_ids: Ints, value_ids: Ints, queries: npt.NDArray[Any], **columns: Any) -> None:
+    def add_row(self, *, key_ids: Ids, value_ids: Ids, queries: npt.NDArray[Any], **columns: Any) -> None:
         """Append a row with its keys, needed values and queries (QUERY records; pass lists added before)."""
         counts = self._counts
         self._rows.append(
@@ -64,7 +66,7 @@ class WorkloadBuilder:
                     break
                 earlier["accumulate"] = True
 
-    def build(self, shape: WorkloadShape) -> Workload:
+    def build(self, shape: WorkloadShape, released: ReleasedColumns | None = None) -> Workload:
         """The finished, checked workload."""
         rows = np.zeros(len(self._rows), ROW)
         for name in ROW.names or ():
@@ -81,6 +83,7 @@ class WorkloadBuilder:
             rows=rows,
             queries=queries,
             passes=passes,
-            key_ids=np.concatenate([np.empty(0, np.int64), *self._key_ids]).astype(np.uint32),
-            value_ids=np.concatenate([np.empty(0, np.int64), *self._value_ids]).astype(np.uint32),
+            key_ids=np.concatenate([np.empty(0, np.uint32), *self._key_ids]).astype(np.uint32, copy=False),
+            value_ids=np.concatenate([np.empty(0, np.uint32), *self._value_ids]).astype(np.uint32, copy=False),
+            released=released,
         )

@@ -16,6 +16,8 @@ import pandas as pd
 
 from sparcade._files import canonical_json, new_file, parse_json
 from sparcade.errors import WorkloadError
+from sparcade.workload.csv_text import is_consistent
+from sparcade.workload.released import RELEASED_ARRAYS, ReleasedColumns, table_of
 from sparcade.workload.tables import PASS, QUERY, ROW, begins
 
 SCHEMA = "sparcade.workload"
@@ -75,6 +77,7 @@ class Workload:
     passes: Table  #: PASS
     key_ids: npt.NDArray[np.uint32]
     value_ids: npt.NDArray[np.uint32]
+    released: ReleasedColumns | None = None  #: of a workload in the released CSV form: what the tables cannot express
     where: str = field(default="workload", compare=False)
 
     def __post_init__(self) -> None:
@@ -94,9 +97,14 @@ class Workload:
     def content_hash(self) -> str:
         """SHA-256 over shape and tables."""
         digest = hashlib.sha256(canonical_json(asdict(self.shape)).encode())
-        for name in _ARRAYS:
-            digest.update(np.ascontiguousarray(getattr(self, name)).tobytes())
+        for array in self._arrays().values():
+            digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
+
+    def _arrays(self) -> dict[str, Table]:
+        """What is stored, by name; the columns of the released form only where there are any."""
+        tables = {name: getattr(self, name) for name in _ARRAYS}
+        return tables if self.released is None else {**tables, **self.released.arrays()}
 
     def save(self, path: str | Path) -> None:
         """Write the .npz file atomically; equal workloads give equal bytes."""
@@ -104,9 +112,9 @@ class Workload:
         manifest = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "content_hash": self.content_hash}
         text = canonical_json({**manifest, "shape": asdict(self.shape)})
         with new_file(path) as fresh, zipfile.ZipFile(fresh, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name in _ARRAYS:
+            for name, array in self._arrays().items():
                 buffer = io.BytesIO()
-                np.save(buffer, getattr(self, name), allow_pickle=False)
+                np.save(buffer, array, allow_pickle=False)
                 archive.writestr(zipfile.ZipInfo(f"{name}.npy"), buffer.getvalue(), zipfile.ZIP_DEFLATED)
             archive.writestr(zipfile.ZipInfo("manifest.json"), text, zipfile.ZIP_DEFLATED)
 
@@ -123,12 +131,13 @@ class Workload:
         try:
             with zipfile.ZipFile(path) as archive:
                 manifest = parse_json(archive.read("manifest.json").decode())
-                arrays = {
-                    name: np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False) for name in _ARRAYS
-                }
+                known = {**_ARRAYS, **{name: dtype for name, (_, dtype) in RELEASED_ARRAYS.items()}}
+                if not {f"{name}.npy" for name in RELEASED_ARRAYS} & set(archive.namelist()):
+                    known = _ARRAYS
+                arrays = {name: np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False) for name in known}
             if manifest.get("schema") != SCHEMA or manifest.get("schema_version") != SCHEMA_VERSION:
                 raise ValueError(f"schema {manifest.get('schema')!r} version {manifest.get('schema_version')!r}")
-            for name, dtype in _ARRAYS.items():
+            for name, dtype in known.items():
                 if arrays[name].dtype != dtype or arrays[name].ndim != 1:
                     raise ValueError(f"array {name!r} is {arrays[name].dtype} with {arrays[name].ndim} axes")
             shape = WorkloadShape(**manifest["shape"])
@@ -145,7 +154,9 @@ class Workload:
                 got=f"{type(error).__name__}: {error}",
                 remedy="make it again from its trace",
             ) from error
-        workload = cls(shape=shape, where=str(path), **arrays)
+        columns = {field: arrays.pop(name) for name, (field, _) in RELEASED_ARRAYS.items() if name in arrays}
+        released = ReleasedColumns(**columns) if columns else None
+        workload = cls(shape=shape, where=str(path), released=released, **arrays)
         if workload.content_hash != manifest.get("content_hash"):
             raise WorkloadError(
                 "the workload was changed after it was written",
@@ -213,6 +224,18 @@ def _check(workload: Workload) -> None:
         ),
     ]
     _require(tests, workload)
+    if workload.released is not None:
+        _require([("the columns of the released form do not fit the rows", _is_released(workload))], workload)
+
+
+def _is_released(workload: Workload) -> bool:
+    """The rows are of the released form, and their columns give back a CSV file."""
+    rows, released = workload.rows, workload.released
+    if released is None or len(released.extra) != len(rows) or (rows["queries"] != 1).any() or (rows["step"] < 1).any():
+        return False
+    table = table_of(workload, released.extra)
+    asked = np.where(rows["token_n"] > 0, rows["token_k"], released.extra["topk"])
+    return bool((asked == released.extra["topk"]).all()) and is_consistent(table, released)
 
 
 def _partitions(workload: Workload, n: Table, table: Table, prefix: str) -> bool:

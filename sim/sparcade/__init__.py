@@ -60,7 +60,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: `import sparcade` stays light."""
+    """Import a public name or package when it is first used: `import sparcade` stays light."""
+    if name in _HOMES:
+        return importlib.import_module(f"sparcade.{name}")
     for module, names in _HOMES.items():
         if name in names:
             return getattr(importlib.import_module(f"sparcade.{module}"), name)

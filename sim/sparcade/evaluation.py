@@ -85,6 +85,10 @@ class Evaluation:
         ]
         if self.replay is not None:
             notes.append("open loop: later layers saw the model's unpruned inputs")
+        shape = self.run.workload.shape
+        if shape.ids == "synthetic":
+            notes.append(f"ids, scores: synthetic, seed {shape.policy_settings.get('seed')}")
+        notes += [str(choice) for choice in shape.policy_settings.get("choices", ())]
         if (rows["msb_bits"] == 32).any():
             notes.append("32-bit words: timing only; energy is that of the 12-bit datapath")
         return notes

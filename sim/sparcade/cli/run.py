@@ -15,7 +15,10 @@ def add_parser(commands: Any) -> None:
         help="replay a trace under a policy, time it on an arch, report cycles, DRAM and energy",
         description="Replay a trace under a policy (or take a workload as it is), time it on an arch, write a report.",
     )
-    parser.add_argument("target", help="bundled trace name, trace folder, or workload file (.npz)")
+    parser.add_argument(
+        "target",
+        help="bundled trace or benchmark by name, trace folder, or workload file (.npz, or .csv of the released form)",
+    )
     parser.add_argument("--arch", default="spatten", help="arch preset or TOML file (default: spatten)")
     parser.add_argument("--policy", help="policy preset, TOML file, or FILE.py:Class (default: by kind of model)")
     parser.add_argument(
@@ -57,7 +60,7 @@ def run(options: argparse.Namespace) -> None:
             "a workload already holds its policy",
             where=f"{options.target} with --policy, --compare or --set policy.*",
             expected="a trace to replay",
-            got="a workload file",
+            got="a workload",
             remedy="run the trace, or leave these options out",
         )
     else:

@@ -1,9 +1,11 @@
-"""What a command's TARGET means: a bundled trace, a trace folder, or a workload file."""
+"""What a command's TARGET means: a trace by name or folder, or a workload by file or name."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from sparcade.errors import SparcadeError, did_you_mean
 
 if TYPE_CHECKING:
     from sparcade.trace import AttentionTrace
@@ -19,9 +21,30 @@ def load_trace(target: str) -> AttentionTrace:
 
 
 def load_source(target: str) -> AttentionTrace | Workload:
-    """A trace, or a workload for a file."""
-    if Path(target).is_file() or target.endswith(".npz"):
-        from sparcade.workload import Workload
+    """A trace, or a workload: a file, or a benchmark that is generated with seed 0.
 
+    Raises
+    ------
+    SparcadeError
+        When there is no such file, folder or name.
+    """
+    from sparcade.bundled import bundled_names
+    from sparcade.workload import Workload, generate, import_csv
+    from sparcade.workload.definitions import workload_names
+
+    if Path(target).suffix.lower() == ".csv":
+        return import_csv(target)
+    if Path(target).is_file() or target.endswith(".npz"):
         return Workload.load(target)
-    return load_trace(target)
+    if Path(target).exists() or target in bundled_names():
+        return load_trace(target)
+    if target in workload_names():
+        return generate(target)
+    raise SparcadeError(
+        f"there is no trace or workload {target!r}",
+        where=target,
+        expected=f"a trace folder, a workload file (.npz, .csv), a trace ({', '.join(bundled_names())}), or a benchmark"
+        " ('sparcade workload generate --list')",
+        got="no such file or name",
+        remedy=did_you_mean(target, [*bundled_names(), *workload_names()], "check the path"),
+    )

@@ -250,7 +250,7 @@ def is_consistent(table: Table, released: ReleasedColumns) -> bool:
         again = parse_csv(write_csv(table, released).encode(), "workload")
     except (WorkloadError, UnicodeDecodeError, StopIteration):
         return False
-    return bool((again.table == table).all())
+    return np.array_equal(again.table, table)
 
 
 def _refuse(what: str, where: str, expected: str, got: str, remedy: str) -> NoReturn:

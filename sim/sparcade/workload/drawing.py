@@ -36,17 +36,15 @@ class StepDraw:
 
     context: int  #: tokens before pruning
     rng: np.random.Generator
-    newest: bool = True  #: the newest token is among any tokens fetched
     _order: Ids = field(init=False)
     _known: dict[int, Ids] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        order = self.rng.permutation(self.context - 1 if self.newest else self.context)
-        newest = [self.context - 1] if self.newest else []
-        self._order = np.concatenate([np.array(newest, np.uint32), order]).astype(np.uint32)
+        newest = self.context - 1
+        self._order = np.concatenate([[newest], self.rng.permutation(newest)]).astype(np.uint32)
 
     def tokens(self, n: int) -> Ids:
-        """[n] ascending ids. Sets of a step are nested: a smaller one is a part of every larger one.
+        """[n] ascending ids, the newest token among them. A smaller set of a step is a part of every larger one.
 
         So a layer that asks for more keys than the layer before gets those of before, and some that were dropped.
         """
@@ -68,13 +66,8 @@ class StepDraw:
         return select(self.rng.integers(0, 1 << bits, n), k, bits)
 
 
-def step_draw(seed: int, step: int, context: int, *, newest: bool) -> StepDraw:
-    """The draws of a step; equal arguments give equal draws."""
-    return StepDraw(context, stream(seed, step), newest)
-
-
 def stream(seed: int, step: int) -> np.random.Generator:
-    """The random numbers of a step.
+    """The random numbers of a step; equal arguments give equal numbers.
 
     Raises
     ------
@@ -120,7 +113,7 @@ def draw_workload(
         if progress is not None:
             progress(start / len(table))
         step, context = int(table["iteration_id"][start]) + 1, int(table["sentence_length_L"][start])
-        _add_step(builder, table[start:end], pool[start:end], step_draw(seed, step, context, newest=True))
+        _add_step(builder, table[start:end], pool[start:end], StepDraw(context, stream(seed, step)))
     shape = WorkloadShape(
         name=name,
         layers=int(table["layer_id"].max()) + 1,

@@ -16,7 +16,7 @@ from sparcade.workload.builder import WorkloadBuilder
 from sparcade.workload.csv_rules import check_rows
 from sparcade.workload.csv_text import Place, plain_columns
 from sparcade.workload.definitions import Decoder, Definition, Encoder, find_definition
-from sparcade.workload.drawing import SYNTHETIC, StepDraw, draw_workload, step_draw, stream
+from sparcade.workload.drawing import SYNTHETIC, StepDraw, draw_workload, stream
 from sparcade.workload.released import QUERY_BITS, RELEASED, Table
 from sparcade.workload.store import Workload, WorkloadShape
 from sparcade.workload.tables import QUERY
@@ -52,7 +52,7 @@ def _encode(definition: Definition, work: Encoder, seed: int) -> Workload:
     config = cast(SpAtten, load_policy(work.policy)).config
     token_keep, head_keep = config.tokens or KeepSchedule(), config.heads or KeepSchedule()
     builder = WorkloadBuilder()
-    draw = step_draw(seed, _PREFILL, work.tokens, newest=False)
+    draw = StepDraw(work.tokens, stream(seed, _PREFILL))
     tokens, heads = np.arange(work.tokens), np.arange(work.heads)
     for layer in range(work.layers):
         tokens = _survivors(
@@ -179,8 +179,7 @@ def _needs_lsbs(work: Decoder, table: Table, heads: Ints, seed: int) -> npt.NDAr
     rng = stream(seed, _PREFILL)
     needs = np.zeros(len(table), np.bool_)
     if not work.lsb_by_layer:
-        count = int(work.lsb_share * len(table) + 1 / 2)
-        needs[rng.choice(len(table), count, replace=False)] = True
+        needs[rng.choice(len(table), round(work.lsb_share * len(table)), replace=False)] = True
         return needs
     counts = lsb_rows(work.lsb_by_iteration, work.lsb_by_layer, heads)
     for place, count in np.ndenumerate(counts):
@@ -196,11 +195,10 @@ def lsb_rows(by_iteration: tuple[int, ...], by_layer: tuple[int, ...], heads: In
     """
     left = np.array(by_layer)
     counts = np.zeros((len(by_iteration), len(by_layer)), np.int64)
-    for step, amount in enumerate(by_iteration):
+    for amount, row in zip(by_iteration, counts, strict=True):
         for _ in range(amount):
-            open_layers = np.where(counts[step] < heads, left, 0)
-            layer = int(open_layers.argmax())
-            counts[step, layer] += 1
+            layer = int(np.where(row < heads, left, 0).argmax())
+            row[layer] += 1
             left[layer] -= 1
     if left.any() or (counts > heads).any():
         raise InvariantError(f"no table has the sums {by_iteration} per iteration and {by_layer} per layer")

@@ -150,14 +150,15 @@ def word_bits(given: Table) -> Table:
 
 def has_lsb_plane(table: Table) -> Table:
     """[rows] K has an LSB plane: 4, 6 or 8 bits with an increment of 4."""
-    return np.isin(table["quant_key_bit"], MSB_WIDTHS) & (table["auto_requant_incre"] == LSB_INCREMENT)
+    holds: Table = np.isin(table["quant_key_bit"], MSB_WIDTHS) & (table["auto_requant_incre"] == LSB_INCREMENT)
+    return holds
 
 
 def table_of(workload: Workload, extra: Table | None) -> Table:
     """RELEASED rows of a workload with one query a row; without `extra` the columns it would fill are absent (-1)."""
     rows, queries = workload.rows, workload.queries
     table = np.zeros(len(rows), RELEASED)
-    first = np.flatnonzero(begins(rows, "sequence", "step", "layer"))
+    first: Table = np.flatnonzero(begins(rows, "sequence", "step", "layer"))
     sizes = np.diff(np.append(first, len(rows)))
     table["iteration_id"] = rows["step"].astype(np.int64) - 1
     table["layer_id"] = rows["layer"]

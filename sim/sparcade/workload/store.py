@@ -141,6 +141,8 @@ class Workload:
                 if arrays[name].dtype != dtype or arrays[name].ndim != 1:
                     raise ValueError(f"array {name!r} is {arrays[name].dtype} with {arrays[name].ndim} axes")
             shape = WorkloadShape(**manifest["shape"])
+            if not isinstance(shape.policy_settings, dict):
+                raise ValueError("shape.policy_settings is not a table")
             for name, most in _LIMITS.items():
                 if type(getattr(shape, name)) is not int or not 0 <= getattr(shape, name) <= most:
                     raise ValueError(f"shape.{name} is not a count up to {most}")

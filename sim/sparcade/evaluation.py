@@ -19,6 +19,7 @@ from sparcade.policy import OutputError, Policy, PolicyResult, apply, load_polic
 from sparcade.trace import AttentionTrace
 from sparcade.version import MODEL_VERSION, PACKAGE_VERSION
 from sparcade.workload import Workload
+from sparcade.workload.cascade import check_cascade
 
 SCHEMA = "sparcade.run"
 SCHEMA_VERSION = 1
@@ -200,6 +201,7 @@ def evaluate(
 
     profile = load_profile()
     if isinstance(source, Workload):
+        check_cascade(source)
         return Evaluation(run=simulate(source, arch, stage("simulate")), profile=profile)
     policy = policy or load_policy(default_policy(source))
     replay = apply(source, policy, stage("replay"))

@@ -167,6 +167,28 @@ def test_bad_csv_file(place: Path, refused: Refused, name: str) -> None:
     assert refused(["run", str(place / "bad.csv"), "--out", str(place / "out")]) == text
 
 
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (
+            [csv.line(), csv.line(layer_id=1, key_fetch_num=35)],
+            ("a key comes back", "among the 30", "35 keys, 5 of them"),
+        ),
+        ([csv.line(), csv.line(layer_id=1), csv.line(layer_id=1, head_id=1)], ("a head comes back", "2 heads, 1 of")),
+    ],
+)
+def test_what_comes_back_is_imported_but_not_run(
+    place: Path, refused: Refused, capsys: pytest.CaptureFixture[str], lines: list[str], words: tuple[str, ...]
+) -> None:
+    (place / "back.csv").write_text(csv.text(*lines))
+    refused(["run", str(place / "back.csv"), "--out", str(place / "out")], "back.csv, step 1, layer 1", *words)
+    assert main(["workload", "import", str(place / "back.csv"), "--out", str(place / "back.npz")]) == 0
+    assert main(["workload", "export", str(place / "back.npz"), "--out", str(place / "again.csv")]) == 0
+    assert (place / "again.csv").read_bytes() == (place / "back.csv").read_bytes()
+    capsys.readouterr()
+    refused(["run", str(place / "back.npz"), "--out", str(place / "out")], "back.npz, step 1, layer 1", *words)
+
+
 @pytest.fixture(name="good")
 def _good(place: Path) -> Path:
     path = place / "good.csv"

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import released_csv as csv
 import sparcade
 from sparcade._files import canonical_json
 from sparcade.errors import WorkloadError
 from sparcade.workload import Workload, export_csv, import_csv
+from sparcade.workload.cascade import check_cascade
 from sparcade.workload.csv_text import parse_csv
 from sparcade.workload.released import COLUMNS, ReleasedColumns
 
@@ -69,6 +71,37 @@ def test_every_file_comes_back_byte_for_byte(text: str, tmp_path: Path) -> None:
         assert row["accumulate"] == (given_row["if_accumulate_importance"] == "True")
         if row["token_n"]:
             assert row["token_k"] == number["topk"] < row["token_n"]
+
+
+@settings(max_examples=200)
+@given(text=csv.files(), place=st.floats(0, 1), cut=st.integers(0, 6), noise=st.binary(max_size=4))
+def test_a_damaged_file_is_refused_or_comes_back(
+    text: str, place: float, cut: int, noise: bytes, tmp_path: Path
+) -> None:
+    data = text.encode()
+    at = int(place * len(data))
+    data = data[:at] + noise + data[at + cut :]
+    (tmp_path / "w.csv").write_bytes(data)
+    try:
+        workload = import_csv(tmp_path / "w.csv")
+    except WorkloadError as error:
+        assert "w.csv" in error.where
+    else:
+        assert written(tmp_path, workload) == data
+
+
+@settings(max_examples=25)
+@given(text=csv.files())
+def test_what_imports_also_runs(text: str, tmp_path: Path) -> None:
+    """Every law of a run holds for whatever a file asks for; or its cascade is refused."""
+    workload = read(tmp_path, text)
+    arch = sparcade.load_arch("spatten", ["dram.kind=ideal"])
+    try:
+        check_cascade(workload)
+    except WorkloadError:
+        return
+    run = sparcade.simulate(workload, arch)
+    assert run.total()["refetches"] == workload.queries["refetch"].sum()
 
 
 @pytest.mark.reference

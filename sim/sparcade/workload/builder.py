@@ -66,8 +66,8 @@ class WorkloadBuilder:
                     break
                 earlier["accumulate"] = True
 
-    def build(self, shape: WorkloadShape, released: ReleasedColumns | None = None) -> Workload:
-        """The finished, checked workload."""
+    def build(self, shape: WorkloadShape, released: ReleasedColumns | None = None, where: str = "workload") -> Workload:
+        """The finished, checked workload; errors call it `where`."""
         rows = np.zeros(len(self._rows), ROW)
         for name in ROW.names or ():
             rows[name] = [row.get(name, 0) for row in self._rows]
@@ -86,4 +86,5 @@ class WorkloadBuilder:
             key_ids=np.concatenate([np.empty(0, np.uint32), *self._key_ids]).astype(np.uint32, copy=False),
             value_ids=np.concatenate([np.empty(0, np.uint32), *self._value_ids]).astype(np.uint32, copy=False),
             released=released,
+            where=where,
         )

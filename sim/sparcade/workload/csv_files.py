@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 from sparcade._files import new_file
@@ -18,7 +17,7 @@ from sparcade.workload.store import Workload
 POLICY = "as-imported"
 
 
-def import_csv(path: str | Path, seed: int = 0, progress: Callable[[float], None] | None = None) -> Workload:
+def import_csv(path: str | Path, seed: int = 0) -> Workload:
     """A workload from a CSV file of the released form; ids and scores are drawn with the seed.
 
     Raises
@@ -32,7 +31,7 @@ def import_csv(path: str | Path, seed: int = 0, progress: Callable[[float], None
     check_rows(text.table, text.place)
     settings = {"file": path.name, "sha256": hashlib.sha256(data).hexdigest()}
     return draw_workload(
-        text.table, text.released, name=path.stem, policy=POLICY, settings=settings, seed=seed, progress=progress
+        text.table, text.released, name=path.stem, policy=POLICY, settings=settings, seed=seed, where=str(path)
     )
 
 

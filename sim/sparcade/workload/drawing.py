@@ -7,7 +7,6 @@ the steps beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,7 +92,7 @@ def draw_workload(
     policy: str,
     settings: dict[str, Any],
     seed: int,
-    progress: Callable[[float], None] | None = None,
+    where: str,
 ) -> Workload:
     """Give RELEASED rows ids, scores and pass lists.
 
@@ -110,8 +109,6 @@ def draw_workload(
     pool = candidates(table)
     starts = np.flatnonzero(begins(table, "iteration_id")).tolist()
     for start, end in zip(starts, [*starts[1:], len(table)], strict=True):
-        if progress is not None:
-            progress(start / len(table))
         step, context = int(table["iteration_id"][start]) + 1, int(table["sentence_length_L"][start])
         _add_step(builder, table[start:end], pool[start:end], StepDraw(context, stream(seed, step)))
     shape = WorkloadShape(
@@ -126,7 +123,7 @@ def draw_workload(
         trace_hash="",
         ids=SYNTHETIC,
     )
-    return builder.build(shape, released)
+    return builder.build(shape, released, where)
 
 
 def _add_step(builder: WorkloadBuilder, table: Table, pool: npt.NDArray[np.int64], draw: StepDraw) -> None:

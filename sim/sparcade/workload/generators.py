@@ -90,7 +90,7 @@ def _encode(definition: Definition, work: Encoder, seed: int) -> Workload:
         trace_hash="",
         ids=SYNTHETIC,
     )
-    return builder.build(shape)
+    return builder.build(shape, where=definition.name)
 
 
 def _survivors(builder: WorkloadBuilder, draw: StepDraw, kind: str, candidates: Ints, k: int) -> Ints:
@@ -112,6 +112,7 @@ def _decode(definition: Definition, work: Decoder, seed: int) -> Workload:
         policy=SCHEDULE,
         settings=_settings(definition),
         seed=seed,
+        where=definition.name,
     )
 
 

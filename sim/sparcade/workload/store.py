@@ -154,7 +154,7 @@ class Workload:
                 where=str(path),
                 expected=f"a file written by 'sparcade workload make' (schema version {SCHEMA_VERSION})",
                 got=f"{type(error).__name__}: {error}",
-                remedy="make it again from its trace",
+                remedy="make it again from its trace, CSV file or name",
             ) from error
         columns = {field: arrays.pop(name) for name, (field, _) in RELEASED_ARRAYS.items() if name in arrays}
         released = ReleasedColumns(**columns) if columns else None
@@ -165,7 +165,7 @@ class Workload:
                 where=str(path),
                 expected=f"content hash {manifest.get('content_hash')}",
                 got=workload.content_hash,
-                remedy="make it again from its trace",
+                remedy="make it again from its trace, CSV file or name",
             )
         return workload
 
@@ -258,7 +258,7 @@ def _require(tests: list[tuple[str, bool]], workload: Workload) -> None:
                 where=workload.where,
                 expected="tables as sparcade.workload.tables describes them",
                 got=what,
-                remedy="make it again from its trace",
+                remedy="make it again from its trace, CSV file or name",
             )
 
 

@@ -89,7 +89,8 @@ class Evaluation:
         shape = self.run.workload.shape
         if shape.ids == "synthetic":
             notes.append(f"ids, scores: synthetic, seed {shape.policy_settings.get('seed')}")
-        notes += [str(choice) for choice in shape.policy_settings.get("choices", ())]
+        choices = shape.policy_settings.get("choices")
+        notes += [str(choice) for choice in choices] if isinstance(choices, list) else []
         if (rows["msb_bits"] == 32).any():
             notes.append("32-bit words: timing only; energy is that of the 12-bit datapath")
         return notes

@@ -331,7 +331,7 @@ def damage_workload(path: Path, changes: list[tuple[Any, ...]], *, signed: bool)
             change_field(shape, *details)
     old = work.content_hash
     changed = object.__new__(Workload)
-    for name, value in tables.items():
+    for name, value in {**tables, "released": work.released}.items():
         object.__setattr__(changed, name, value)
     archive = {"schema": "sparcade.workload", "schema_version": 1, "content_hash": old, "shape": shape}
     if signed:

@@ -90,6 +90,31 @@ def test_a_damaged_file_is_refused_or_comes_back(
         assert written(tmp_path, workload) == data
 
 
+@settings(max_examples=200)
+@given(
+    text=csv.files(),
+    array=st.sampled_from(["extra", "literals", "text"]),
+    place=st.integers(0, 1 << 20),
+    noise=st.binary(min_size=1, max_size=4),
+)
+def test_damaged_columns_are_refused_or_give_a_file_again(
+    text: str, array: str, place: int, noise: bytes, tmp_path: Path
+) -> None:
+    workload = read(tmp_path, text)
+    assert workload.released is not None
+    table = getattr(workload.released, array).copy()
+    raw = table.view(np.uint8).reshape(-1)
+    at = place % len(raw)
+    raw[at : at + len(noise)] = np.frombuffer(noise, np.uint8)[: len(raw) - at]
+    try:
+        changed = replace(workload, released=replace(workload.released, **{array: table}))
+    except WorkloadError:
+        return
+    data = written(tmp_path, changed)
+    (tmp_path / "again.csv").write_bytes(data)
+    assert written(tmp_path, import_csv(tmp_path / "again.csv")) == data
+
+
 @settings(max_examples=25)
 @given(text=csv.files())
 def test_what_imports_also_runs(text: str, tmp_path: Path) -> None:

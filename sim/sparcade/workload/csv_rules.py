@@ -14,7 +14,7 @@ from sparcade.workload.released import LSB_INCREMENT, MSB_WIDTHS, Table
 from sparcade.workload.tables import begins
 
 Flags = npt.NDArray[np.bool_]
-#: Most K and V vectors of one file: bounds the memory of an import (1.5 GiB of ids and scratch).
+#: Most K and V vectors of one file: bounds the memory of an import, at its peak about 17 bytes a vector.
 MOST_VECTORS = 1 << 27
 
 

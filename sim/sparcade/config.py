@@ -117,14 +117,14 @@ def override(cls: type[T], value: T, settings: Iterable[str], *, where: str) -> 
     return build(cls, nested | {"name": f"{nested['name']}+{content_hash(tables(changed))[:4]}"}, where=where)
 
 
-def check_counts(value: Any, **limits: int) -> None:
-    """Raise a `ConfigError` for the first named field of a dataclass that is not in 1..limit."""
+def check_counts(value: Any, *, least: int = 1, **limits: int) -> None:
+    """Raise a `ConfigError` for the first named field of a dataclass that is not in least..limit."""
     for name, limit in limits.items():
-        if not 1 <= getattr(value, name) <= limit:
+        if not least <= getattr(value, name) <= limit:
             raise ConfigError(
                 f"{name} is out of range",
                 where=name,
-                expected=f"an integer in 1..{limit}",
+                expected=f"an integer in {least}..{limit}",
                 got=str(getattr(value, name)),
                 remedy="start from a preset",
             )

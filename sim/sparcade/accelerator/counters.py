@@ -14,51 +14,54 @@ class Count(IntEnum):
     FETCH_CASCADE = 2
     FETCH_LAYER = 3
     FETCH_K_PHASES = 4
-    FETCH_KEY_SRAM = 5
-    FETCH_VALUE_SRAM = 6
-    FETCH_ADDRESS_FIFO = 7
-    FETCH_DATA_FIFO = 8
-    QK_BUSY = 9
-    QK_WAIT_Q = 10
-    QK_WAIT_K = 11
-    QK_WAIT_LSB = 12
-    QK_SOFTMAX_FULL = 13
-    QK_WINDOW = 14
-    SOFTMAX_BUSY = 15
-    TOPK_BUSY = 16
-    PV_BUSY = 17
-    PV_WAIT_V = 18
-    ACCUMULATOR_BUSY = 19
-    CASCADE_BUSY = 20
-    TX_Q = 21
-    TX_K_MSB = 22
-    TX_K_LSB = 23
-    TX_V = 24
-    TX_OUT = 25
-    KEY_SRAM_WRITES = 26
-    KEY_SRAM_READS = 27
-    VALUE_SRAM_WRITES = 28
-    VALUE_SRAM_READS = 29
-    MACS_QK = 30
-    MACS_PV = 31
-    SOFTMAX_ELEMENTS = 32
-    IMPORTANCE_UPDATES = 33
-    TOPK_PASSES = 34
-    TOPK_ELEMENTS = 35
-    REFETCHES = 36
-    BITS_Q = 37
-    BITS_K_MSB = 38
-    BITS_K_LSB = 39
-    BITS_V = 40
-    BITS_OUT = 41
-    DRAM_ACTIVATIONS = 42
-    DRAM_REFRESHES = 43
-    DRAM_BANK_REFRESHES = 44
-    DRAM_ROW_HITS = 45
-    DRAM_ROW_MISSES = 46
-    DRAM_ROW_CONFLICTS = 47
-    DRAM_FORWARDED = 48
-    DRAM_COALESCED = 49
+    FETCH_WINDOW = 5
+    FETCH_REORDER = 6
+    FETCH_KEY_SRAM = 7
+    FETCH_ADDRESS_FIFO = 8
+    FETCH_DATA_FIFO = 9
+    QK_BUSY = 10
+    QK_WAIT_Q = 11
+    QK_WAIT_K = 12
+    QK_WAIT_LSB = 13
+    QK_SOFTMAX_FULL = 14
+    QK_DECISION_FULL = 15
+    SOFTMAX_BUSY = 16
+    SOFTMAX_DECISION_FULL = 17
+    TOPK_BUSY = 18
+    PV_BUSY = 19
+    PV_WAIT_V = 20
+    PV_WAIT_PROBABILITIES = 21
+    ACCUMULATOR_BUSY = 22
+    CASCADE_BUSY = 23
+    TX_Q = 24
+    TX_K_MSB = 25
+    TX_K_LSB = 26
+    TX_V = 27
+    TX_OUT = 28
+    KEY_SRAM_WRITES = 29
+    KEY_SRAM_READS = 30
+    VALUE_SRAM_WRITES = 31
+    VALUE_SRAM_READS = 32
+    MACS_QK = 33
+    MACS_PV = 34
+    SOFTMAX_ELEMENTS = 35
+    IMPORTANCE_UPDATES = 36
+    TOPK_PASSES = 37
+    TOPK_ELEMENTS = 38
+    REFETCHES = 39
+    BITS_Q = 40
+    BITS_K_MSB = 41
+    BITS_K_LSB = 42
+    BITS_V = 43
+    BITS_OUT = 44
+    DRAM_ACTIVATIONS = 45
+    DRAM_REFRESHES = 46
+    DRAM_BANK_REFRESHES = 47
+    DRAM_ROW_HITS = 48
+    DRAM_ROW_MISSES = 49
+    DRAM_ROW_CONFLICTS = 50
+    DRAM_FORWARDED = 51
+    DRAM_COALESCED = 52
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,30 +79,37 @@ def _counter(name: str, unit: str, description: str) -> Counter:
 
 COUNTERS: dict[Count, Counter] = {
     Count.CYCLES: _counter("cycles", "cycles", "elapsed: from the end of the row before to the end of this one"),
-    Count.FETCH_BUSY: _counter("fetch_busy", "cycles", "fetcher issued at least one transaction"),
+    Count.FETCH_BUSY: _counter("fetch_busy", "cycles", "fetcher put a row of addresses into the FIFOs"),
     Count.FETCH_CASCADE: _counter(
         "fetch_cascade",
         "cycles",
         "fetcher stalled: cascade top-k that nothing hides",
     ),
     Count.FETCH_LAYER: _counter("fetch_layer", "cycles", "fetcher stalled: layers may not overlap"),
-    Count.FETCH_K_PHASES: _counter("fetch_k_phases", "cycles", "fetcher stalled: enough rows in flight"),
+    Count.FETCH_K_PHASES: _counter("fetch_k_phases", "cycles", "fetcher stalled: enough queries in their K phase"),
+    Count.FETCH_WINDOW: _counter("fetch_window", "cycles", "fetcher stalled: too many undecided queries"),
+    Count.FETCH_REORDER: _counter("fetch_reorder", "cycles", "fetcher stalled: reorder buffer full"),
     Count.FETCH_KEY_SRAM: _counter("fetch_key_sram", "cycles", "fetcher stalled: key SRAM full"),
-    Count.FETCH_VALUE_SRAM: _counter("fetch_value_sram", "cycles", "fetcher stalled: value SRAM full"),
     Count.FETCH_ADDRESS_FIFO: _counter(
-        "fetch_address_fifo", "cycles", "fetcher stalled: a channel's address FIFO full"
+        "fetch_address_fifo", "cycles", "fetcher stalled: a port's address FIFO full"
     ),
-    Count.FETCH_DATA_FIFO: _counter("fetch_data_fifo", "cycles", "fetcher stalled: data FIFOs full"),
+    Count.FETCH_DATA_FIFO: _counter("fetch_data_fifo", "cycles", "fetcher stalled: a port's data FIFO full"),
     Count.QK_BUSY: _counter("qk_busy", "cycles", "Q x K multiplied"),
     Count.QK_WAIT_Q: _counter("qk_wait_q", "cycles", "Q x K stalled: query not there"),
     Count.QK_WAIT_K: _counter("qk_wait_k", "cycles", "Q x K stalled: keys not there"),
     Count.QK_WAIT_LSB: _counter("qk_wait_lsb", "cycles", "Q x K stalled: LSB plane not there"),
     Count.QK_SOFTMAX_FULL: _counter("qk_softmax_full", "cycles", "Q x K stalled: softmax FIFO full"),
-    Count.QK_WINDOW: _counter("qk_window", "cycles", "Q x K stalled: too many undecided queries"),
+    Count.QK_DECISION_FULL: _counter("qk_decision_full", "cycles", "Q x K stalled: rows wait for their decision"),
     Count.SOFTMAX_BUSY: _counter("softmax_busy", "cycles", "softmax put out a beat"),
+    Count.SOFTMAX_DECISION_FULL: _counter(
+        "softmax_decision_full", "cycles", "softmax stalled: rows wait for their decision"
+    ),
     Count.TOPK_BUSY: _counter("topk_busy", "cycles", "local V top-k engine occupied"),
     Count.PV_BUSY: _counter("pv_busy", "cycles", "prob x V multiplied"),
     Count.PV_WAIT_V: _counter("pv_wait_v", "cycles", "prob x V stalled: values not there"),
+    Count.PV_WAIT_PROBABILITIES: _counter(
+        "pv_wait_probabilities", "cycles", "prob x V stalled: probabilities not there"
+    ),
     Count.ACCUMULATOR_BUSY: _counter("accumulator_busy", "cycles", "importance accumulator took a beat"),
     Count.CASCADE_BUSY: _counter("cascade_busy", "cycles", "cascade top-k engine occupied"),
     Count.TX_Q: _counter("tx_q", "transactions", "DRAM reads of Q"),

@@ -1,26 +1,30 @@
-"""The datapath, one cycle of one module per function: steps 3 to 7 of docs/pipeline.md."""
+"""The attention datapath, one cycle of one module per function (docs/pipeline.md, "Datapath")."""
 
 from __future__ import annotations
 
 from sparcade._jit import kernel
 from sparcade.accelerator.counters import Count
-from sparcade.accelerator.plan import Plan
-from sparcade.accelerator.state import NO_JOB, State
+from sparcade.accelerator.plan import OUTPUT_BITS, VALUES_AT_FIRST, VALUES_AT_LAST, VALUES_BY_BEAT, Plan
+from sparcade.accelerator.state import NO_JOB, PLANE_OUT, PLANE_V, State
 
 _QK_BUSY = int(Count.QK_BUSY)
 _QK_WAIT_Q = int(Count.QK_WAIT_Q)
 _QK_WAIT_K = int(Count.QK_WAIT_K)
 _QK_WAIT_LSB = int(Count.QK_WAIT_LSB)
 _QK_SOFTMAX_FULL = int(Count.QK_SOFTMAX_FULL)
-_QK_WINDOW = int(Count.QK_WINDOW)
+_QK_DECISION = int(Count.QK_DECISION_FULL)
 _SOFTMAX_BUSY = int(Count.SOFTMAX_BUSY)
+_SOFTMAX_DECISION = int(Count.SOFTMAX_DECISION_FULL)
 _TOPK_BUSY = int(Count.TOPK_BUSY)
 _PV_BUSY = int(Count.PV_BUSY)
 _PV_WAIT_V = int(Count.PV_WAIT_V)
+_PV_WAIT_P = int(Count.PV_WAIT_PROBABILITIES)
 _ACCUMULATOR_BUSY = int(Count.ACCUMULATOR_BUSY)
 _CASCADE_BUSY = int(Count.CASCADE_BUSY)
 _KEY_READS = int(Count.KEY_SRAM_READS)
 _VALUE_READS = int(Count.VALUE_SRAM_READS)
+_VALUE_WRITES = int(Count.VALUE_SRAM_WRITES)
+_BITS = int(Count.BITS_Q)
 _MACS_QK = int(Count.MACS_QK)
 _MACS_PV = int(Count.MACS_PV)
 _SOFTMAX_ELEMENTS = int(Count.SOFTMAX_ELEMENTS)
@@ -32,225 +36,374 @@ _REFETCHES = int(Count.REFETCHES)
 
 @kernel
 def weigh_values(t: int, plan: Plan, state: State) -> None:
-    """Step 3: prob x V."""
-    reg, rows, jobs = state.reg, plan.rows, plan.jobs
+    """Prob x V: one beat of values a cycle, when they and their probabilities are there."""
+    reg, geometry = state.reg, plan.geometry
     if reg.pv_job == NO_JOB:
-        if reg.pv_done == reg.topk_done:
+        if reg.pv_next == reg.begun:
             return
-        reg.pv_job = reg.pv_done
+        if t < max(state.jobs[reg.pv_next].first_beat + geometry.pv_start, reg.pv_last + 1):
+            return
+        reg.pv_job = reg.pv_next
+        reg.pv_next += 1
         reg.pv_beat = 0
-        reg.pv_cycle = 0
+        reg.pv_at = t
     job = reg.pv_job
-    row = jobs[job].row
-    if reg.pv_cycle == 0:
-        need = min(rows[row].new, (reg.pv_beat + 1) * plan.geometry.width)
-        if rows[row].jobs > 1 and jobs[job].values < jobs[job].visible:
-            need = rows[row].new
-        if state.rows[row].v_usable < need:
-            state.counts[row, _PV_WAIT_V] += 1
-            return
-    state.counts[row, _PV_BUSY] += 1
-    state.counts[row, _VALUE_READS] += 1
+    number = plan.jobs[job].row
+    if reg.pv_cycle == 0 and not _values_there(t, plan, state, job, number):
+        return
+    state.counts[number, _PV_BUSY] += 1
+    state.counts[number, _VALUE_READS] += 1
+    reg.pv_at = t + 1
     reg.pv_cycle += 1
-    if reg.pv_cycle < plan.geometry.dwell:
+    if reg.pv_cycle < geometry.dwell:
         return
     reg.pv_cycle = 0
+    state.reads[reg.pv_reads % state.reads.shape[0]] = t
+    reg.pv_reads += 1
     reg.pv_beat += 1
-    if reg.pv_beat * plan.geometry.width < jobs[job].values:
+    left = plan.jobs[job].value_beats - reg.pv_beat
+    row = plan.rows[number]
+    end_of_block = row.last_of_block and job + 1 == row.job_start + row.jobs
+    if left <= geometry.value_overlap_lines and end_of_block:
+        reg.overlap_job = job + 1
+    if left > 0:
         return
     reg.pv_job = NO_JOB
     reg.pv_done += 1
-    state.jobs[job].retired = t + plan.geometry.pv_latency
-    state.counts[row, _MACS_PV] += jobs[job].values * plan.geometry.head_dim
-    if job + 1 == rows[row].job_start + rows[row].jobs:
-        _end_row(t, plan, state, row)
+    reg.pv_last = t
+    state.jobs[job].retired = t + geometry.pv_latency
+    state.counts[number, _MACS_PV] += plan.jobs[job].values * geometry.head_dim
+    if geometry.write_outputs:
+        state.counts[number, _BITS + PLANE_OUT] += geometry.head_dim * OUTPUT_BITS
+    if job + 1 == row.job_start + row.jobs:
+        _end_row(t, plan, state, number)
 
 
 @kernel
-def _end_row(t: int, plan: Plan, state: State, row: int) -> None:
+def _values_there(t: int, plan: Plan, state: State, job: int, number: int) -> bool:
+    """Try to read the next beat; a line that is not there is tried again `read_retry` cycles later."""
+    reg, geometry, row = state.reg, plan.geometry, plan.rows[number]
+    need = min(row.new, (reg.pv_beat + 1) * geometry.width)
+    if row.jobs > 1 and plan.jobs[job].values < plan.jobs[job].visible and not geometry.shared_value_ids:
+        need = row.new
+    usable = state.rows[number].v_usable >= need
+    if t >= reg.pv_at and usable and state.jobs[job].beats_out > reg.pv_beat:
+        return True
+    if t >= reg.pv_at:
+        reg.pv_at = t + geometry.read_retry
+    state.counts[number, _PV_WAIT_P if usable and state.jobs[job].beats_out <= reg.pv_beat else _PV_WAIT_V] += 1
+    return False
+
+
+@kernel
+def _end_row(t: int, plan: Plan, state: State, number: int) -> None:
     """The row's last job left prob x V: free the block's values, start the head selection."""
     reg, rows = state.reg, plan.rows
-    if rows[row].last_of_block:
-        member = row
-        while member >= 0 and rows[member].block == rows[row].block:
+    if rows[number].last_of_block:
+        member = number
+        while member >= 0 and rows[member].block == rows[number].block:
             if rows[member].new > 0:
                 reg.value_lines += rows[member].value_lines
                 reg.value_live -= 1
             member -= 1
-    if rows[row].head_selection:
-        start = max(t + plan.geometry.pv_latency, state.rows[row].token_end)
-        state.rows[row].gate = start + rows[row].head_cycles
-        state.counts[row, _CASCADE_BUSY] += rows[row].head_cycles
+    if rows[number].head_selection:
+        start = max(t + plan.geometry.pv_latency, state.rows[number].token_end)
+        state.rows[number].gate = start + rows[number].head_cycles
+        state.counts[number, _CASCADE_BUSY] += rows[number].head_cycles
 
 
 @kernel
 def rank_values(t: int, plan: Plan, state: State) -> None:
-    """Step 4: local V top-k, one job at a time."""
-    reg, jobs = state.reg, plan.jobs
-    if reg.topk_done == reg.passed:
+    """Local V: probabilities leave the reorder buffer in order, through the top-k engine or around it, to the V fetch."""
+    reg, geometry, jobs = state.reg, plan.geometry, plan.jobs
+    size = state.reads.shape[0]
+    while reg.beats_done < reg.pv_reads and state.reads[reg.beats_done % size] + geometry.probability_latency <= t:
+        reg.beats_done += 1
+    _start_selection(t, plan, state)
+    emitted = NO_JOB
+    if reg.ranked_head < reg.ranked_started:
+        head = state.ranked[reg.ranked_head]
+        job = head.job
+        state.counts[jobs[job].row, _TOPK_BUSY] += 1
+        if t >= head.out and head.beats > reg.ranked_beat:
+            if reg.ranked_beat >= jobs[job].value_beats:
+                _next_ranked(plan, state, job)
+            else:
+                emitted = job
+                if _emit(t, plan, state, job, reg.ranked_beat):
+                    if reg.ranked_beat + 1 == jobs[job].value_beats:
+                        reg.ranked_out += 1
+                    _next_ranked(plan, state, job)
+    job = reg.order_job
+    if job == jobs.shape[0] or state.jobs[job].final + reg.order_beat > t:
         return
-    job = reg.topk_done
-    row = jobs[job].row
-    if jobs[job].topk_cycles > 0:
-        if not reg.topk_busy:
-            reg.topk_busy = 1
-            reg.topk_until = t + jobs[job].topk_cycles - 1
-        state.counts[row, _TOPK_BUSY] += 1
-        if t < reg.topk_until:
-            return
-        reg.topk_busy = 0
-    state.counts[row, _TOPK_PASSES] += jobs[job].topk_passes
-    state.counts[row, _TOPK_ELEMENTS] += jobs[job].topk_elements
-    reg.topk_done += 1
-    if job == plan.rows[row].job_start:
-        reg.value_rows = row + 1
+    if not jobs[job].ranked:
+        if emitted == NO_JOB and reg.ranked_out == reg.ranked_tail:
+            if reg.order_beat >= jobs[job].value_beats or _emit(t, plan, state, job, reg.order_beat):
+                reg.bypassed_at = t
+                _leave_order(t, plan, state)
+                job = reg.order_job
+                if job == jobs.shape[0]:
+                    return
+        return
+    if t > reg.bypassed_at and reg.fifo_beats < geometry.topk_fifo:
+        if reg.order_beat == 0:
+            entry = state.ranked[reg.ranked_tail]
+            entry.job = job
+            entry.arrived = t
+            reg.ranked_tail += 1
+        state.ranked[reg.ranked_tail - 1].beats += 1
+        reg.fifo_beats += 1
+        _leave_order(t, plan, state)
+
+
+@kernel
+def _start_selection(t: int, plan: Plan, state: State) -> None:
+    """Start the next selection: behind the one before (overlapped), or behind its last element out (serial)."""
+    reg = state.reg
+    if reg.ranked_started == reg.ranked_tail:
+        return
+    entry = state.ranked[reg.ranked_started]
+    if entry.arrived + plan.geometry.topk_latency > t or reg.engine_free > t:
+        return
+    if not plan.geometry.topk_overlapped and reg.ranked_started > reg.ranked_head:
+        return
+    entry.out = t + plan.jobs[entry.job].topk_search
+    if plan.geometry.topk_overlapped:
+        reg.engine_free = entry.out
+    reg.ranked_started += 1
+
+
+@kernel
+def _next_ranked(plan: Plan, state: State, job: int) -> None:
+    """One element row of the engine's FIFO is put out or dropped."""
+    reg = state.reg
+    reg.ranked_beat += 1
+    reg.fifo_beats -= 1
+    if reg.ranked_beat == plan.jobs[job].beats:
+        reg.ranked_head += 1
+        reg.ranked_beat = 0
+
+
+@kernel
+def _leave_order(t: int, plan: Plan, state: State) -> None:
+    """One beat leaves the reorder buffer; with a job's first, importance is accumulated."""
+    reg, jobs = state.reg, plan.jobs
+    job = reg.order_job
+    if reg.order_beat == 0:
+        _pass(t, plan, state, job)
+    reg.order_beat += 1
+    if reg.order_beat == jobs[job].beats:
+        reg.order_beat = 0
+        reg.order_job += 1
+        reg.reorder_free += jobs[job].beats
+
+
+@kernel
+def _pass(t: int, plan: Plan, state: State, job: int) -> None:
+    """Importance accumulation, and the selections it makes possible."""
+    rows, number, beats = plan.rows, plan.jobs[job].row, plan.jobs[job].beats
+    state.counts[number, _TOPK_PASSES] += plan.jobs[job].topk_passes
+    state.counts[number, _TOPK_ELEMENTS] += plan.jobs[job].topk_elements
+    if rows[number].accumulate:
+        state.counts[number, _ACCUMULATOR_BUSY] += beats
+        state.counts[number, _IMPORTANCE_UPDATES] += plan.jobs[job].visible
+    if job + 1 < rows[number].job_start + rows[number].jobs:
+        return
+    state.counts[number, _TOPK_PASSES] += rows[number].cascade_passes
+    state.counts[number, _TOPK_ELEMENTS] += rows[number].cascade_elements
+    if rows[number].token_selection:
+        state.counts[number, _CASCADE_BUSY] += rows[number].token_cycles
+        state.rows[number].token_end = t + beats + rows[number].token_cycles
+        if not rows[number].head_selection:
+            state.rows[number].gate = state.rows[number].token_end
+
+
+@kernel
+def _emit(t: int, plan: Plan, state: State, job: int, beat: int) -> bool:
+    """Pass one beat of probabilities to prob x V and the V fetch, if both have room."""
+    reg, geometry = state.reg, plan.geometry
+    number = plan.jobs[job].row
+    row = plan.rows[number]
+    fetches = row.new > 0 and job == row.job_start
+    if beat == 0:
+        if reg.begun == job:
+            state.jobs[job].first_beat = t
+            reg.begun += 1
+        if fetches and _value_stall(plan, state, job, number):
+            return False
+    if reg.pending_beat or reg.beats_out - reg.beats_done >= geometry.probability_fifo:
+        return False
+    if beat == 0 and fetches:
+        reg.value_lines -= row.value_lines
+        reg.value_live += 1
+        state.counts[number, _VALUE_WRITES] += row.value_lines
+        state.counts[number, _BITS + PLANE_V] += row.new * geometry.head_dim * row.value_bits * row.heads_fetched
+        state.values[reg.values_tail] = number
+        reg.values_tail += 1
+    if fetches:
+        if row.value_mode == VALUES_BY_BEAT:
+            reg.pending_beat = 1
+            reg.pending_job = job
+        elif row.value_mode == VALUES_AT_FIRST or (
+            row.value_mode == VALUES_AT_LAST and beat + 1 == plan.jobs[job].value_beats
+        ):
+            state.rows[number].v_known = True
+    reg.beats_out += 1
+    state.jobs[job].beats_out += 1
+    return True
+
+
+@kernel
+def _value_stall(plan: Plan, state: State, job: int, number: int) -> bool:
+    """True when a V fetch may not begin: no lines, no allocation, or the one before is too far from its end."""
+    reg, geometry = state.reg, plan.geometry
+    if geometry.value_overlap_lines < geometry.value_lines and reg.overlap_job < job:
+        return True
+    return plan.rows[number].value_lines > reg.value_lines or reg.value_live >= geometry.live_allocations
 
 
 @kernel
 def decide(t: int, plan: Plan, state: State) -> None:
-    """Step 5: pass one job on, in order; free its keys; accumulate importance; start the token selection."""
-    reg, rows, jobs = state.reg, plan.rows, plan.jobs
-    if (
-        reg.passed == reg.qk_started
-        or state.jobs[reg.passed].known > t
-        or reg.release > t
-        or reg.passed - reg.pv_done >= plan.geometry.probability_queries
-    ):
+    """The oldest complete row leaves, one beat a cycle: to the reorder buffer, or dropped for a recomputation."""
+    reg, geometry = state.reg, plan.geometry
+    if reg.decision_head == reg.decision_tail:
         return
-    job = reg.passed
-    row = jobs[job].row
-    reg.passed += 1
-    if rows[row].lsb_bits > 0:
+    entry = state.decisions[reg.decision_head]
+    gap = 0 if entry.second else geometry.decision_gap
+    if entry.ready + geometry.decision_latency > t or reg.release + gap > t:
+        return
+    job = entry.job
+    number = plan.jobs[job].row
+    reg.decision_head += 1
+    reg.release = t + plan.jobs[job].beats
+    if plan.jobs[job].refetch and not entry.second:
+        state.counts[number, _REFETCHES] += 1
+        redo = state.redo[reg.redo_tail]
+        redo.job = job
+        redo.ready = t + geometry.requantise_latency
+        reg.redo_tail += 1
+        return
+    state.jobs[job].final = t + (geometry.recomputed_latency if entry.second else geometry.reorder_latency)
+    state.jobs[job].key_free = t + geometry.key_free_latency
+    if plan.rows[number].lsb_bits > 0:
         reg.window -= 1
-    beats = (jobs[job].visible + plan.geometry.width - 1) // plan.geometry.width
-    reg.release = t + beats
-    if rows[row].accumulate:
-        state.counts[row, _ACCUMULATOR_BUSY] += beats
-        state.counts[row, _IMPORTANCE_UPDATES] += jobs[job].visible
-    if job + 1 < rows[row].job_start + rows[row].jobs:
-        return
-    if rows[row].last_of_block:
-        reg.key_lines += rows[row].key_lines
-        reg.key_live -= 1
-    state.counts[row, _TOPK_PASSES] += rows[row].cascade_passes
-    state.counts[row, _TOPK_ELEMENTS] += rows[row].cascade_elements
-    if rows[row].token_selection:
-        state.counts[row, _CASCADE_BUSY] += rows[row].token_cycles
-        state.rows[row].token_end = t + beats + rows[row].token_cycles
-        if not rows[row].head_selection:
-            state.rows[row].gate = state.rows[row].token_end
+
+
+@kernel
+def _decision_full(t: int, plan: Plan, state: State) -> bool:
+    """True when the most rows that may wait do, and what follows them has filled the way there."""
+    reg = state.reg
+    last = reg.decision_head + plan.geometry.decision_maxima - 1
+    if last >= reg.decision_tail or reg.release <= t or state.decisions[last].ready > t:
+        return False
+    return reg.entered - state.decisions[last].mark >= plan.geometry.decision_skid
 
 
 @kernel
 def drain_softmax(t: int, plan: Plan, state: State) -> None:
-    """Step 6: one beat out of softmax; with the row's last, its LSB decision is scheduled."""
-    reg, jobs = state.reg, plan.jobs
+    """One beat out of softmax; the row's last completes it for the decision."""
+    reg = state.reg
     if not reg.softmax_draining:
         if reg.softmax_head == reg.softmax_tail or state.softmax[reg.softmax_head].ready > t:
             return
         reg.softmax_draining = 1
         reg.softmax_beat = 0
-    job = state.softmax[reg.softmax_head].job
-    row = jobs[job].row
-    state.counts[row, _SOFTMAX_BUSY] += 1
+    entry = state.softmax[reg.softmax_head]
+    number = plan.jobs[entry.job].row
+    if _decision_full(t, plan, state):
+        state.counts[number, _SOFTMAX_DECISION] += 1
+        return
+    state.counts[number, _SOFTMAX_BUSY] += 1
     reg.softmax_credits -= 1
     reg.softmax_beat += 1
-    if reg.softmax_beat * plan.geometry.width < jobs[job].visible:
+    reg.entered += 1
+    if reg.softmax_beat < plan.jobs[entry.job].beats:
         return
-    second = state.softmax[reg.softmax_head].second
     reg.softmax_draining = 0
     reg.softmax_head += 1
-    state.counts[row, _SOFTMAX_ELEMENTS] += jobs[job].visible
-    when = t + plan.geometry.decision_latency
-    if second or not jobs[job].refetch:
-        state.jobs[job].known = when
-        return
-    state.counts[row, _REFETCHES] += 1
-    block = plan.rows[row].block
-    if not state.blocks[block].lsb_asked:
-        state.blocks[block].lsb_asked = True
-        state.blocks[reg.lsb_tail].queued_row = row
-        state.blocks[reg.lsb_tail].queued_when = when
-        reg.lsb_tail += 1
-    state.jobs[reg.redo_tail].redo_job = job
-    state.jobs[reg.redo_tail].redo_when = when
-    reg.redo_tail += 1
+    state.counts[number, _SOFTMAX_ELEMENTS] += plan.jobs[entry.job].visible
+    _complete(state, entry.job, entry.second, t)
+
+
+@kernel
+def _complete(state: State, job: int, second: bool, ready: int) -> None:
+    """A row of scores is complete before the decision at `ready`."""
+    reg = state.reg
+    decision = state.decisions[reg.decision_tail]
+    decision.job = job
+    decision.second = second
+    decision.ready = ready
+    decision.mark = reg.entered
+    reg.decision_tail += 1
 
 
 @kernel
 def multiply_keys(t: int, plan: Plan, state: State) -> None:
-    """Step 7: Q x K."""
-    reg, rows, jobs, width = state.reg, plan.rows, plan.jobs, plan.geometry.width
-    if reg.qk_job == NO_JOB and not _take_job(t, plan, state):
+    """Q x K: one beat of keys a cycle, queries in the order of their issue."""
+    reg, geometry = state.reg, plan.geometry
+    if reg.read_head == reg.read_tail:
         return
-    job = reg.qk_job
-    row = jobs[job].row
-    if reg.qk_cycle == 0:
-        stall = _beat_stall(plan, state, job, min(jobs[job].visible, (reg.qk_beat + 1) * width))
-        if stall:
-            state.counts[row, stall] += 1
+    entry = state.readers[reg.read_head]
+    job = entry.job
+    number = plan.jobs[job].row
+    if reg.read_cycle == 0:
+        if reg.read_beat == 0 and reg.read_at <= reg.read_last:
+            reg.read_at = max(entry.ready, reg.read_last + 1)
+            reg.read_stall = 0
+        if t < reg.read_at:
+            if reg.read_stall > 0:
+                state.counts[number, reg.read_stall] += 1
             return
-    state.counts[row, _QK_BUSY] += 1
-    state.counts[row, _KEY_READS] += 1
-    reg.qk_cycle += 1
-    if reg.qk_cycle < plan.geometry.dwell:
+        reg.read_stall = _beat_stall(t, plan, state, job, entry.second)
+        if reg.read_stall > 0:
+            missing = reg.read_stall != _QK_DECISION and reg.read_stall != _QK_SOFTMAX_FULL
+            reg.read_at = t + (geometry.read_retry if missing else 1)
+            state.counts[number, reg.read_stall] += 1
+            return
+    state.counts[number, _QK_BUSY] += 1
+    state.counts[number, _KEY_READS] += 1
+    reg.read_at = t + 1
+    reg.read_cycle += 1
+    if reg.read_cycle < geometry.dwell:
         return
-    reg.qk_cycle = 0
-    reg.qk_beat += 1
-    reg.softmax_credits += 1
-    if reg.qk_beat * width < jobs[job].visible:
+    reg.read_cycle = 0
+    reg.read_beat += 1
+    if geometry.softmax_latency == 0:
+        reg.entered += 1
+    else:
+        reg.softmax_credits += 1
+    if reg.read_beat < plan.jobs[job].beats:
         return
-    state.counts[row, _MACS_QK] += jobs[job].visible * plan.geometry.head_dim
-    state.softmax[reg.softmax_tail].job = job
-    state.softmax[reg.softmax_tail].second = reg.qk_second
-    state.softmax[reg.softmax_tail].ready = t + plan.geometry.qk_to_softmax
+    reg.read_beat = 0
+    reg.read_last = t
+    reg.read_at = t
+    reg.read_head += 1
+    state.ended[reg.ended_tail] = t + geometry.phase_gap
+    reg.ended_tail += 1
+    state.counts[number, _MACS_QK] += plan.jobs[job].visible * geometry.head_dim
+    if geometry.softmax_latency == 0:
+        state.counts[number, _SOFTMAX_ELEMENTS] += plan.jobs[job].visible
+        _complete(state, job, entry.second, t + geometry.qk_latency)
+        return
+    waiting = state.softmax[reg.softmax_tail]
+    waiting.job = job
+    waiting.second = entry.second
+    waiting.ready = t + geometry.qk_latency + geometry.softmax_latency
     reg.softmax_tail += 1
-    if not reg.qk_second and job + 1 == rows[row].job_start + rows[row].jobs:
-        reg.qk_rows += 1
-    reg.qk_job = NO_JOB
 
 
 @kernel
-def _take_job(t: int, plan: Plan, state: State) -> bool:
-    """Give Q x K its next job: a recomputation whose first LSBs are usable, else the next new job."""
-    reg, jobs = state.reg, plan.jobs
-    if reg.redo_head < reg.redo_tail and state.jobs[reg.redo_head].redo_when <= t:
-        job = state.jobs[reg.redo_head].redo_job
-        first = min(jobs[job].visible, plan.geometry.width)
-        if state.blocks[plan.rows[jobs[job].row].block].lsb_usable >= first:
-            reg.redo_head += 1
-            reg.qk_job = job
-            reg.qk_second = 1
-            reg.qk_beat = 0
-            return True
-    if reg.qk_started == jobs.shape[0] or jobs[reg.qk_started].row >= reg.next_row:
-        if reg.redo_head < reg.redo_tail and state.jobs[reg.redo_head].redo_when <= t:
-            state.counts[jobs[state.jobs[reg.redo_head].redo_job].row, _QK_WAIT_LSB] += 1
-        return False
-    row = jobs[reg.qk_started].row
-    if plan.rows[row].lsb_bits > 0:
-        if reg.window >= plan.geometry.decision_queries:
-            state.counts[row, _QK_WINDOW] += 1
-            return False
-        reg.window += 1
-    reg.qk_job = reg.qk_started
-    reg.qk_second = 0
-    reg.qk_beat = 0
-    reg.qk_started += 1
-    return True
-
-
-@kernel
-def _beat_stall(plan: Plan, state: State, job: int, need: int) -> int:
-    """The counter of the first thing the beat waits for, or 0."""
-    row = plan.jobs[job].row
-    block = plan.rows[row].block
-    if plan.rows[row].queries_fetched > 0 and state.rows[row].q_usable <= job - plan.rows[row].job_start:
+def _beat_stall(t: int, plan: Plan, state: State, job: int, second: bool) -> int:
+    """The counter of what keeps the next beat of Q x K back, 0 for nothing."""
+    reg, geometry = state.reg, plan.geometry
+    need = min(plan.jobs[job].visible, (reg.read_beat + 1) * geometry.width)
+    if geometry.fetch_queries and state.jobs[job].q_usable == 0:
         return _QK_WAIT_Q
-    if state.blocks[block].k_usable < need:
+    if state.jobs[plan.rows[plan.jobs[job].row].block].k_usable < need:
         return _QK_WAIT_K
-    if state.reg.qk_second and state.blocks[block].lsb_usable < need:
+    if second and state.jobs[plan.jobs[job].lsb_group].lsb_usable < need:
         return _QK_WAIT_LSB
-    if state.reg.softmax_credits >= plan.geometry.softmax_fifo:
-        return _QK_SOFTMAX_FULL
-    return 0
+    if geometry.softmax_latency > 0:
+        return 0 if reg.softmax_credits < geometry.softmax_fifo else _QK_SOFTMAX_FULL
+    return _QK_DECISION if _decision_full(t, plan, state) else 0

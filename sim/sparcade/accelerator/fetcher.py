@@ -1,17 +1,24 @@
-"""The QKV fetcher, one cycle at a time: steps 1, 2 (memory, return) and 8 (issue) of docs/pipeline.md."""
+"""The QKV fetcher, one cycle at a time: addresses, crossbars, FIFOs, realignment (docs/pipeline.md, "Fetcher")."""
 
 from __future__ import annotations
 
 from sparcade._jit import kernel
 from sparcade.accelerator.counters import Count
-from sparcade.accelerator.plan import OUTPUT_BITS, Plan
+from sparcade.accelerator.plan import OUTPUT_BITS, VALUES_BY_BEAT, Plan
 from sparcade.accelerator.state import (
-    NO_PLANE,
+    EMPTY,
+    NO_SOURCE,
+    PADDING,
     PLANE_K,
     PLANE_LSB,
     PLANE_OUT,
     PLANE_Q,
     PLANE_V,
+    READ,
+    REALIGN_LIST,
+    SOURCE_KEYS,
+    SOURCE_VALUES,
+    WRITE_OUT,
     State,
 )
 from sparcade.dram.port import WRITE, advance, can_send, is_empty, locate, send
@@ -19,280 +26,508 @@ from sparcade.dram.port import WRITE, advance, can_send, is_empty, locate, send
 _BUSY = int(Count.FETCH_BUSY)
 _ADDRESS_FIFO = int(Count.FETCH_ADDRESS_FIFO)
 _DATA_FIFO = int(Count.FETCH_DATA_FIFO)
-_CASCADE = int(Count.FETCH_CASCADE)
-_LAYER = int(Count.FETCH_LAYER)
-_K_PHASES = int(Count.FETCH_K_PHASES)
-_KEY_SRAM = int(Count.FETCH_KEY_SRAM)
-_VALUE_SRAM = int(Count.FETCH_VALUE_SRAM)
-_KEY_WRITES = int(Count.KEY_SRAM_WRITES)
-_VALUE_WRITES = int(Count.VALUE_SRAM_WRITES)
 _TX = int(Count.TX_Q)  # then K-MSB, K-LSB, V, out: in the order of the planes
-_BITS = int(Count.BITS_Q)
-_STARTED = 0
+
+
+@kernel
+def make_readable(t: int, plan: Plan, state: State) -> None:
+    """Converted vectors become readable in their buffer."""
+    reg, size = state.reg, state.written.shape[0]
+    while reg.written_head < reg.written_tail and state.written[reg.written_head % size].ready <= t:
+        entry = state.written[reg.written_head % size]
+        job = entry.job
+        row = plan.jobs[job].row
+        if entry.plane == PLANE_Q:
+            state.jobs[job].q_usable = entry.complete
+        elif entry.plane == PLANE_K:
+            state.jobs[plan.rows[row].block].k_usable = entry.complete
+        elif entry.plane == PLANE_LSB:
+            state.jobs[plan.jobs[job].lsb_group].lsb_usable = entry.complete
+        else:
+            state.rows[row].v_usable = entry.complete
+        reg.written_head += 1
+
+
+@kernel
+def convert(t: int, plan: Plan, state: State) -> int:
+    """Take one group of vectors out of realignment and convert it; returns the words held before."""
+    reg, geometry = state.reg, plan.geometry
+    before = reg.realign_words
+    if reg.realign_head == reg.realign_tail:
+        return before
+    head = state.realign[reg.realign_head % REALIGN_LIST]
+    if head.plane != reg.realign_plane or head.job != reg.realign_job:
+        reg.realign_plane = head.plane
+        reg.realign_job = head.job
+        reg.realign_taken = 0
+    vectors, transactions = _group(plan, head.plane, head.job)
+    if vectors == 0:  # whole rows
+        reg.realign_words -= head.words
+        reg.realign_head += 1
+        _write(t, plan, state, head.plane, head.job, head.complete)
+        return before
+    quota, words, ended, place = vectors * transactions, 0, False, reg.realign_head
+    while place < reg.realign_tail and words < quota and not ended:
+        entry = state.realign[place % REALIGN_LIST]
+        words += entry.words
+        ended = entry.last
+        place += 1
+    if words < quota and not ended:
+        return before
+    left = min(words, quota)
+    reg.realign_words -= left
+    reg.realign_taken += left
+    complete = reg.realign_taken // transactions
+    while left > 0:
+        entry = state.realign[reg.realign_head % REALIGN_LIST]
+        taken = min(left, entry.words)
+        entry.words -= taken
+        left -= taken
+        if entry.words == 0:
+            if entry.last:
+                reg.realign_plane = -1
+            reg.realign_head += 1
+    _write(t, plan, state, head.plane, head.job, complete)
+    return before
+
+
+@kernel
+def _write(t: int, plan: Plan, state: State, plane: int, job: int, complete: int) -> None:
+    """`complete` vectors of a request are converted, and readable soon."""
+    entry = state.written[state.reg.written_tail % state.written.shape[0]]
+    entry.plane = plane
+    entry.job = job
+    entry.complete = complete
+    entry.ready = t + plan.geometry.convert_latency
+    state.reg.written_tail += 1
+
+
+@kernel
+def _group(plan: Plan, plane: int, job: int) -> tuple[int, int]:
+    """(vectors converted at once, transactions of a vector); zeros: whole rows are converted."""
+    geometry = plan.geometry
+    row = plan.rows[plan.jobs[job].row]
+    if geometry.packed:
+        return 0, 0
+    transactions = _transactions(plan, plane, job)
+    heads = row.heads_fetched if plane == PLANE_K or plane == PLANE_V else 1
+    room = geometry.fetch_ports * max(1, geometry.realign_rows - 1)
+    vectors = min(max(1, geometry.vectors_per_pop // heads), room // transactions)
+    return vectors, transactions
+
+
+@kernel
+def leave(t: int, before: int, plan: Plan, state: State) -> None:
+    """A row leaves the data FIFOs when every port has its word and realignment had room."""
+    reg, geometry = state.reg, plan.geometry
+    if reg.returns_head == reg.returns_tail:
+        return
+    size = state.returns.shape[0]
+    row = state.returns[reg.returns_head % size]
+    if row.missing > 0 or row.ready > t:
+        return
+    if before > (geometry.realign_rows - 1) * geometry.fetch_ports or reg.realign_tail - reg.realign_head >= (
+        REALIGN_LIST - 1
+    ):
+        return
+    for port in range(row.words):
+        state.ports[port].in_flight -= 1
+    entry = state.realign[reg.realign_tail % REALIGN_LIST]
+    entry.plane = row.plane
+    entry.job = row.job
+    entry.words = row.words
+    entry.complete = row.complete
+    entry.last = row.last
+    reg.realign_tail += 1
+    reg.realign_words += row.words
+    reg.returns_head += 1
+
+
+@kernel
+def take_words(t: int, plan: Plan, state: State) -> None:
+    """Data crossbar: each channel offers its oldest completed word; a port takes one a cycle, lowest channel first."""
+    size, returns = state.done.shape[1], state.returns.shape[0]
+    for channel in range(plan.geometry.channels):
+        queue = state.channels[channel]
+        if queue.done_head == queue.done_tail:
+            continue
+        tag = state.done[channel, queue.done_head % size]
+        port = tag % plan.geometry.fetch_ports
+        if state.ports[port].taken_at == t:
+            continue
+        state.ports[port].taken_at = t
+        queue.done_head += 1
+        slot = tag // plan.geometry.fetch_ports
+        if plan.geometry.in_order_pairing:
+            slot = state.fills[port, state.ports[port].fill_head % state.fills.shape[1]]
+            state.ports[port].fill_head += 1
+        row = state.returns[slot % returns]
+        row.missing -= 1
+        row.ready = t + plan.geometry.fifo_latency
+        state.reg.reads_returned += 1
+
+
+@kernel
+def cross(t: int, plan: Plan, state: State) -> bool:
+    """Address crossbar: lowest port first, one transaction a channel; then the ports take their next addresses.
+
+    Returns True when the address FIFOs had no room for a row, as the cycle before began.
+    """
+    reg, geometry = state.reg, plan.geometry
+    full = reg.pushed - reg.oldest_before >= geometry.address_fifo
+    reg.oldest_before = reg.oldest
+    if reg.held == 0 and reg.oldest == reg.pushed:
+        return full
+    size, ports = state.address_rows.shape[0], geometry.fetch_ports
+    for port in range(ports):
+        mine = state.ports[port]
+        if mine.holds == EMPTY:
+            continue
+        row = state.address_rows[mine.slot]
+        if mine.holds == PADDING:
+            mine.holds = EMPTY
+            reg.held -= 1
+            continue
+        if mine.holds == READ and mine.in_flight >= geometry.data_fifo:
+            continue
+        address = state.addresses[mine.slot, port]
+        channel = state.channels[address.channel]
+        if not can_send(state.memory, address.channel):
+            continue
+        state.counts[row.owner, _TX + row.plane] += 1
+        if mine.holds == WRITE_OUT:
+            send(state.memory, address.channel, address.place, WRITE, row.owner)
+        else:
+            tag = row.returns * ports + port
+            mine.in_flight += 1
+            send(state.memory, address.channel, address.place, tag, row.owner)
+            if geometry.in_order_pairing:
+                state.sent[address.channel, channel.sent_tail % state.sent.shape[1]] = tag
+                channel.sent_tail += 1
+                state.fills[port, mine.fill_tail % state.fills.shape[1]] = row.returns
+                mine.fill_tail += 1
+        mine.holds = EMPTY
+        reg.held -= 1
+    for port in range(ports):
+        mine = state.ports[port]
+        if mine.holds != EMPTY or mine.next == reg.pushed:
+            continue
+        slot = mine.next % size
+        row = state.address_rows[slot]
+        if row.pushed + geometry.fifo_latency > t + 1:
+            continue
+        mine.slot = slot
+        mine.next += 1
+        row.taken += 1
+        reg.held += 1
+        if port >= row.words:
+            mine.holds = PADDING
+        elif row.plane == PLANE_OUT:
+            mine.holds = WRITE_OUT
+        else:
+            mine.holds = READ
+    while reg.oldest < reg.pushed and state.address_rows[reg.oldest % size].taken == ports:
+        reg.oldest += 1
+    return full
 
 
 @kernel
 def advance_memory(t: int, plan: Plan, state: State) -> None:
-    """Step 1: one cycle of every channel."""
+    """One cycle of every channel; completed reads queue up for the data crossbar."""
     if is_empty(state.memory):
         return
-    done = state.memory.dram.done
+    done, size = state.memory.dram.done, state.done.shape[1]
     for channel in range(plan.geometry.channels):
         advance(state.memory, channel, t)
+        queue = state.channels[channel]
         for index in range(1, done[channel, 0] + 1):
-            state.ring[done[channel, index]].done = True
+            tag = done[channel, index]
+            if plan.geometry.in_order_pairing:
+                tag = state.sent[channel, queue.sent_head % size]
+                queue.sent_head += 1
+            state.done[channel, queue.done_tail % size] = tag
+            queue.done_tail += 1
         done[channel, 0] = 0
 
 
 @kernel
-def return_data(t: int, plan: Plan, state: State) -> None:
-    """Step 2: data leave the FIFOs in order of issue and become usable `fetch_latency` cycles later."""
-    geometry, reg = plan.geometry, state.reg
-    slot = t % geometry.fetch_latency
-    plane = state.delay[slot].plane
-    row = state.delay[slot].row
-    if plane == PLANE_Q:
-        state.rows[row].q_usable = state.delay[slot].complete
-    elif plane == PLANE_K:
-        state.blocks[plan.rows[row].block].k_usable = state.delay[slot].complete
-    elif plane == PLANE_LSB:
-        state.blocks[plan.rows[row].block].lsb_usable = state.delay[slot].complete
-    elif plane == PLANE_V:
-        state.rows[row].v_usable = state.delay[slot].complete
-    state.delay[slot].plane = NO_PLANE
-    size = state.ring.shape[0]
-    count = 0
-    before = 0
-    while count < geometry.fetch_ports and reg.returned < reg.issued:
-        place = reg.returned % size
-        if not state.ring[place].done:
-            break
-        if count == 0:
-            plane = state.ring[place].plane
-            row = state.ring[place].row
-            before = _usable_soon(state, plane, row)
-        elif (
-            state.ring[place].plane != plane
-            or state.ring[place].row != row
-            or state.ring[place].complete - before > geometry.vectors_per_return
-        ):
-            break
-        state.delay[slot].plane = plane
-        state.delay[slot].row = row
-        state.delay[slot].complete = state.ring[place].complete
-        state.ring[place].done = False
-        reg.returned += 1
-        count += 1
-    if count > 0:
-        reg.returned_complete = state.delay[slot].complete
-        reg.returned_plane = plane
-        reg.returned_row = row
+def generate(t: int, full: bool, plan: Plan, state: State) -> None:
+    """Push addresses into the FIFOs, split the row in preparation, then take the next row of a request."""
+    reg, geometry = state.reg, plan.geometry
+    if reg.split_open:
+        row = plan.jobs[reg.split_job].row
+        if full:
+            state.counts[row, _full_cause(plan, state)] += 1
+        else:
+            _push(t, plan, state)
+            state.counts[row, _BUSY] += 1
+    if reg.row_open and not reg.split_open:
+        _split(plan, state)
+    if not reg.row_open:
+        _take_row(t, plan, state)
+    if reg.pending_beat and not _group_ready(plan, state):
+        _group_beat(plan, state)
 
 
 @kernel
-def _usable_soon(state: State, plane: int, row: int) -> int:
-    """Vectors of the plane that left the data FIFOs before this cycle."""
-    if state.reg.returned_plane == plane and state.reg.returned_row == row:
-        return state.reg.returned_complete
-    return 0
+def _full_cause(plan: Plan, state: State) -> int:
+    """Why the port whose FIFO is full does not move on."""
+    for port in range(plan.geometry.fetch_ports):
+        mine = state.ports[port]
+        if mine.next == state.reg.oldest and mine.holds == READ and mine.in_flight >= plan.geometry.data_fifo:
+            return _DATA_FIFO
+    return _ADDRESS_FIFO
 
 
 @kernel
-def issue(t: int, plan: Plan, state: State) -> None:
-    """Step 8: open a request if none is open, and issue its transactions."""
-    if state.reg.plane == NO_PLANE:
-        _open_request(t, plan, state)
-    if state.reg.plane != NO_PLANE:
-        _issue_open(plan, state)
+def _push(t: int, plan: Plan, state: State) -> None:
+    reg, geometry = state.reg, plan.geometry
+    slot = reg.pushed % state.address_rows.shape[0]
+    row = state.address_rows[slot]
+    row.pushed = t
+    row.taken = 0
+    row.words = reg.split_words
+    row.owner = plan.jobs[reg.split_job].row
+    row.plane = reg.split_plane
+    base = _base(plan, reg.split_plane, reg.split_job)
+    for port in range(reg.split_words):
+        place, channel = locate(state.memory, base + state.split[port] * geometry.transaction_bytes)
+        state.addresses[slot, port].place = place
+        state.addresses[slot, port].channel = channel
+    if reg.split_plane != PLANE_OUT:
+        row.returns = reg.returns_tail % state.returns.shape[0]
+        back = state.returns[row.returns]
+        back.plane = reg.split_plane
+        back.job = reg.split_job
+        back.words = reg.split_words
+        back.missing = reg.split_words
+        back.complete = reg.split_complete
+        back.last = reg.split_complete == _vectors(plan, reg.split_plane, reg.split_job)
+        back.ready = t
+        reg.returns_tail += 1
+    reg.pushed += 1
+    reg.split_open = 0
 
 
 @kernel
-def _open_request(t: int, plan: Plan, state: State) -> None:
-    reg, rows = state.reg, plan.rows
-    first_source = (reg.last_source + 1) % 3
-    offset = 0
-    row_stall = -1
-    value_stall = False
-    while offset < 3:
-        source = (first_source + offset) % 3
-        if source == 0:
-            if reg.lsb_head < reg.lsb_tail and state.blocks[reg.lsb_head].queued_when <= t:
-                row = state.blocks[reg.lsb_head].queued_row
-                reg.lsb_head += 1
-                _open(state, source, PLANE_LSB, row)
-                state.counts[row, _KEY_WRITES] += rows[row].key_lines
-                state.counts[row, _BITS + PLANE_LSB] += rows[row].keys * plan.geometry.head_dim * rows[row].lsb_bits
-                return
-            if reg.next_row < rows.shape[0]:
-                row_stall = _row_stall(t, plan, state, reg.next_row)
-                if row_stall == _STARTED:
-                    row = reg.next_row
-                    if _start_row(plan, state, row):
-                        return
-                    offset = 0
-                    row_stall = -1
-                    continue
-        elif source == 1:
-            while reg.next_value_row < reg.value_rows and rows[reg.next_value_row].new == 0:
-                reg.next_value_row += 1
-            if reg.next_value_row < reg.value_rows:
-                row = reg.next_value_row
-                lines = rows[row].value_lines
-                value_stall = lines > reg.value_lines or reg.value_live >= plan.geometry.live_allocations
-                if not value_stall:
-                    reg.next_value_row += 1
-                    reg.value_lines -= lines
-                    reg.value_live += 1
-                    _open(state, source, PLANE_V, row)
-                    state.counts[row, _VALUE_WRITES] += lines
-                    state.counts[row, _BITS + PLANE_V] += rows[row].new * plan.geometry.head_dim * rows[row].value_bits
-                    return
-        elif plan.geometry.write_outputs and reg.next_output < reg.pv_done and state.jobs[reg.next_output].retired <= t:
-            row = plan.jobs[reg.next_output].row
-            reg.open_job = reg.next_output
-            reg.next_output += 1
-            _open(state, source, PLANE_OUT, row)
-            state.counts[row, _BITS + PLANE_OUT] += plan.geometry.head_dim * OUTPUT_BITS
-            return
-        offset += 1
-    if row_stall > 0:
-        state.counts[reg.next_row, row_stall] += 1
-    elif value_stall:
-        state.counts[reg.next_value_row, _VALUE_SRAM] += 1
-
-
-@kernel
-def _row_stall(t: int, plan: Plan, state: State, row: int) -> int:
-    """The counter of the first start condition that fails, or `_STARTED`."""
-    reg, rows = state.reg, plan.rows
-    first_job = rows[row].job_start
-    if not plan.geometry.layers_overlap and row > 0 and rows[row].new_layer and state.jobs[first_job - 1].retired > t:
-        return _LAYER
-    if row > 0 and state.rows[row - 1].gate > t:
-        return _CASCADE
-    if reg.next_row - reg.qk_rows >= plan.geometry.k_phases:
-        return _K_PHASES
-    if rows[row].first_of_block and (
-        rows[row].key_lines > reg.key_lines or reg.key_live >= plan.geometry.live_allocations
-    ):
-        return _KEY_SRAM
-    return _STARTED
-
-
-@kernel
-def _start_row(plan: Plan, state: State, row: int) -> bool:
-    """Start the next row; True when it opened a request."""
-    reg, rows = state.reg, plan.rows
-    reg.next_row += 1
-    if rows[row].first_of_block:
-        lines = rows[row].key_lines
-        reg.key_lines -= lines
-        reg.key_live += 1
-        state.counts[row, _KEY_WRITES] += lines
-        state.counts[row, _BITS + PLANE_K] += rows[row].keys * plan.geometry.head_dim * rows[row].msb_bits
-    state.counts[row, _BITS + PLANE_Q] += rows[row].queries_fetched * plan.geometry.head_dim * rows[row].query_bits
-    if rows[row].queries_fetched > 0:
-        _open(state, 0, PLANE_Q, row)
-    elif rows[row].first_of_block:
-        _open(state, 0, PLANE_K, row)
-    return reg.plane != NO_PLANE
-
-
-@kernel
-def _open(state: State, source: int, plane: int, row: int) -> None:
-    reg = state.reg
-    reg.last_source = source
-    reg.plane = plane
-    reg.open_row = row
-    reg.vector = 0
-    reg.piece = 0
-    reg.last_transaction = -1
-
-
-@kernel
-def _issue_open(plan: Plan, state: State) -> None:
-    reg, rows, geometry = state.reg, plan.rows, plan.geometry
-    row = reg.open_row
-    stall = 0
-    count = 0
-    while count < geometry.fetch_ports and reg.plane != NO_PLANE:
-        plane = reg.plane
-        vectors, bits, base = _request(plan, plane, row)
-        low, high = _span(plan, _vector_id(plan, plane, row, reg.vector, reg.open_job), bits)
-        if low == reg.last_transaction:
+def _split(plan: Plan, state: State) -> None:
+    """The next addresses of the row in preparation, at most one a port."""
+    reg, geometry = state.reg, plan.geometry
+    plane, job = reg.row_plane, reg.row_job
+    words = 0
+    while words < geometry.fetch_ports and reg.row_vector < reg.row_end:
+        low, high = _span(plan, plane, job, _vector_id(plan, plane, job, _rotated(plan, state, reg.row_vector)))
+        if low == reg.row_transaction:
             low += 1
-        transaction = low + reg.piece
-        place, channel = locate(state.memory, base + transaction * geometry.transaction_bytes)
-        if not can_send(state.memory, channel):
-            stall = _ADDRESS_FIFO
-            break
-        if plane != PLANE_OUT and reg.issued - reg.returned >= geometry.data_fifo:
-            stall = _DATA_FIFO
-            break
+        if low > high:  # packed: wholly in the transaction before
+            reg.row_vector += 1
+            reg.row_piece = 0
+            continue
+        transaction = low + reg.row_piece
+        state.split[words] = transaction
+        words += 1
         if transaction == high:
-            reg.vector += 1
-            reg.piece = 0
-            reg.last_transaction = transaction if geometry.packed else -1
-            while geometry.packed and reg.vector < vectors:
-                following = _vector_id(plan, plane, row, reg.vector, reg.open_job)
-                if _span(plan, following, bits)[1] != transaction:
-                    break
-                reg.vector += 1
+            reg.row_vector += 1
+            reg.row_piece = 0
+            reg.row_transaction = transaction if geometry.packed else -1
         else:
-            reg.piece += 1
-        if plane == PLANE_OUT:
-            send(state.memory, channel, place, WRITE, row)
-        else:
-            slot = reg.issued % geometry.data_fifo
-            state.ring[slot].plane = plane
-            state.ring[slot].row = row
-            state.ring[slot].complete = reg.vector
-            send(state.memory, channel, place, slot, row)
-            reg.issued += 1
-        state.counts[row, _TX + plane] += 1
-        count += 1
-        if reg.vector == vectors:
-            reg.vector = 0
-            reg.last_transaction = -1
-            reg.plane = PLANE_K if plane == PLANE_Q and rows[row].first_of_block else NO_PLANE
-    state.counts[row, _BUSY if count > 0 else stall] += 1
+            reg.row_piece += 1
+    while geometry.packed and reg.row_vector < reg.row_end and reg.row_piece == 0:
+        if _span(plan, plane, job, _vector_id(plan, plane, job, reg.row_vector))[1] != reg.row_transaction:
+            break
+        reg.row_vector += 1
+    if reg.row_vector == reg.row_end:
+        reg.row_open = 0
+    reg.split_plane = plane
+    reg.split_job = job
+    reg.split_words = words
+    reg.split_complete = reg.row_vector
+    reg.split_open = 1
 
 
 @kernel
-def _request(plan: Plan, plane: int, row: int) -> tuple[int, int, int]:
-    """(vectors, bits of a word, base address) of a plane of a row."""
-    rows = plan.rows
+def _rotated(plan: Plan, state: State, vector: int) -> int:
+    """Value addresses of a full row by beats of probabilities, rotated as the released hardware does."""
+    reg, geometry = state.reg, plan.geometry
+    shift = geometry.value_rotation * geometry.width
+    if shift == 0 or reg.row_plane != PLANE_V or reg.row_end - reg.row_first < geometry.fetch_ports:
+        return vector
+    return reg.row_first + (vector - reg.row_first + shift) % geometry.fetch_ports
+
+
+@kernel
+def _take_row(t: int, plan: Plan, state: State) -> None:
+    """Round robin over the sources, locked to one until its request is through."""
+    reg = state.reg
+    for offset in range(1, 4):
+        source = (reg.last_source + offset) % 3 if reg.lock == NO_SOURCE else reg.lock
+        if source == SOURCE_KEYS:
+            taken = _take_keys(t, plan, state)
+        elif source == SOURCE_VALUES:
+            taken = _take_values(plan, state)
+        else:
+            taken = _take_output(t, plan, state)
+        if taken:
+            reg.last_source = source
+            done = reg.row_end == _vectors(plan, reg.row_plane, reg.row_job)
+            reg.lock = NO_SOURCE if done else source
+            reg.row_open = 1
+            reg.row_piece = 0
+            return
+        if reg.lock != NO_SOURCE:
+            return
+
+
+@kernel
+def _take_keys(t: int, plan: Plan, state: State) -> bool:
+    reg = state.reg
+    if reg.requests_head == reg.requests_tail or state.requests[reg.requests_head].ready > t:
+        return False
+    request = state.requests[reg.requests_head]
+    vectors = _vectors(plan, request.plane, request.job)
+    _begin(plan, state, request.plane, request.job, request_vector(state, request.plane, request.job), vectors)
+    if reg.row_end == vectors:
+        reg.requests_head += 1
+    return True
+
+
+@kernel
+def request_vector(state: State, plane: int, job: int) -> int:
+    """First vector of the next row of the request at the head: behind the last row, if that was of it."""
+    reg = state.reg
+    return reg.row_end if reg.lock == SOURCE_KEYS and reg.row_plane == plane and reg.row_job == job else 0
+
+
+@kernel
+def _take_values(plan: Plan, state: State) -> bool:
+    reg = state.reg
+    if reg.values_head == reg.values_tail:
+        return False
+    row = state.values[reg.values_head]
+    job = plan.rows[row].job_start
+    if plan.rows[row].value_mode == VALUES_BY_BEAT:
+        if reg.group_job != job or not _group_ready(plan, state):
+            return False
+        _begin(plan, state, PLANE_V, job, reg.values_next, reg.group_vectors)
+        reg.group_taken = reg.row_end
+    else:
+        if not state.rows[row].v_known:
+            return False
+        _begin(plan, state, PLANE_V, job, reg.values_next, plan.rows[row].new)
+    reg.values_next = reg.row_end
+    if reg.row_end == plan.rows[row].new:
+        reg.values_head += 1
+        reg.values_next = 0
+    return True
+
+
+@kernel
+def _take_output(t: int, plan: Plan, state: State) -> bool:
+    reg = state.reg
+    if not plan.geometry.write_outputs or reg.next_output == reg.pv_done or state.jobs[reg.next_output].retired > t:
+        return False
+    _begin(plan, state, PLANE_OUT, reg.next_output, 0, 1)
+    reg.next_output += 1
+    return True
+
+
+@kernel
+def _begin(plan: Plan, state: State, plane: int, job: int, first: int, end: int) -> None:
+    """Start a row of addresses: vectors first, ... of a request, one a port at most."""
+    reg = state.reg
+    if first == 0:
+        reg.row_transaction = -1
+    reg.row_plane = plane
+    reg.row_job = job
+    reg.row_first = first
+    reg.row_vector = first
+    reg.row_end = min(end, first + plan.geometry.fetch_ports)
+
+
+@kernel
+def _group_ready(plan: Plan, state: State) -> bool:
+    """True when the group of value ids makes a row of addresses: full, or the last of its request."""
+    reg = state.reg
+    waiting = reg.group_vectors - reg.group_taken
+    if waiting >= plan.geometry.fetch_ports:
+        return True
+    return waiting > 0 and reg.group_vectors == plan.rows[plan.jobs[reg.group_job].row].new
+
+
+@kernel
+def _group_beat(plan: Plan, state: State) -> None:
+    """A beat of probabilities joins the group whose value addresses make a row."""
+    reg = state.reg
+    reg.pending_beat = 0
+    if reg.pending_job != reg.group_job:
+        reg.group_job = reg.pending_job
+        reg.group_vectors = 0
+        reg.group_taken = 0
+    reg.group_vectors = min(plan.rows[plan.jobs[reg.group_job].row].new, reg.group_vectors + plan.geometry.width)
+
+
+@kernel
+def _vectors(plan: Plan, plane: int, job: int) -> int:
+    """Vectors of a request."""
+    row = plan.rows[plan.jobs[job].row]
+    if plane == PLANE_K or plane == PLANE_LSB:
+        return row.keys
+    return row.new if plane == PLANE_V else 1
+
+
+@kernel
+def _bits(plan: Plan, plane: int, job: int) -> int:
+    """Bits of a vector of a request, over the heads it carries, per word."""
+    row = plan.rows[plan.jobs[job].row]
     if plane == PLANE_Q:
-        return rows[row].queries_fetched, rows[row].query_bits, plan.geometry.q_base
+        return row.query_bits
     if plane == PLANE_K:
-        return rows[row].keys, rows[row].msb_bits, rows[row].k_base
+        return row.msb_bits * row.heads_fetched
     if plane == PLANE_LSB:
-        return rows[row].keys, rows[row].lsb_bits, rows[row].lsb_base
+        return row.lsb_bits
     if plane == PLANE_V:
-        return rows[row].new, rows[row].value_bits, rows[row].v_base
-    return 1, OUTPUT_BITS, plan.geometry.out_base
+        return row.value_bits * row.heads_fetched
+    return OUTPUT_BITS
 
 
 @kernel
-def _vector_id(plan: Plan, plane: int, row: int, index: int, job: int) -> int:
-    """Position in its region of the index-th vector of a request."""
-    rows = plan.rows
+def _base(plan: Plan, plane: int, job: int) -> int:
+    """Base address of the region of a request."""
+    row = plan.rows[plan.jobs[job].row]
     if plane == PLANE_Q:
-        return plan.jobs[rows[row].job_start + index].vector
-    if plane == PLANE_V:
-        return int(plan.new_values[rows[row].new_start + index])
-    if plane == PLANE_OUT:
-        return plan.jobs[job].vector
-    return int(plan.key_ids[rows[row].key_start + index])
+        return plan.geometry.q_base
+    if plane == PLANE_K:
+        return row.k_base
+    if plane == PLANE_LSB:
+        return row.lsb_base
+    return row.v_base if plane == PLANE_V else plan.geometry.out_base
 
 
 @kernel
-def _span(plan: Plan, vector: int, bits: int) -> tuple[int, int]:
+def _vector_id(plan: Plan, plane: int, job: int, index: int) -> int:
+    """Position in its region of the index-th vector of a request."""
+    row = plan.rows[plan.jobs[job].row]
+    if plane == PLANE_Q or plane == PLANE_OUT:
+        return plan.jobs[job].vector
+    if plane == PLANE_V:
+        return int(plan.new_values[row.new_start + index])
+    return int(plan.key_ids[row.key_start + index])
+
+
+@kernel
+def _transactions(plan: Plan, plane: int, job: int) -> int:
+    """Transactions of one padded vector."""
+    size = 8 * plan.geometry.transaction_bytes
+    return (plan.geometry.head_dim * _bits(plan, plane, job) + size - 1) // size
+
+
+@kernel
+def _span(plan: Plan, plane: int, job: int, vector: int) -> tuple[int, int]:
     """First and last transaction of a vector, counted from the base of its region."""
     geometry = plan.geometry
-    words = geometry.head_dim * bits
     if geometry.packed:
+        words = geometry.head_dim * _bits(plan, plane, job)
         first = vector * words // 8 // geometry.transaction_bytes
         return first, (((vector + 1) * words + 7) // 8 - 1) // geometry.transaction_bytes
-    size = (words + 8 * geometry.transaction_bytes - 1) // (8 * geometry.transaction_bytes)
+    size = _transactions(plan, plane, job)
     return vector * size, vector * size + size - 1

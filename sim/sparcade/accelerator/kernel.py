@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from sparcade._jit import kernel
 from sparcade.accelerator.datapath import decide, drain_softmax, multiply_keys, rank_values, weigh_values
-from sparcade.accelerator.fetcher import advance_memory, issue, return_data
+from sparcade.accelerator.fetcher import (
+    advance_memory,
+    convert,
+    cross,
+    generate,
+    leave,
+    make_readable,
+    take_words,
+)
+from sparcade.accelerator.issue import accept, issue, stall
 from sparcade.accelerator.plan import Plan
 from sparcade.accelerator.state import State
 from sparcade.dram.port import is_empty
@@ -16,16 +25,25 @@ def run_cycles(plan: Plan, state: State, start: int, limit: int) -> int:
 
     The run has ended when every job has retired and the memory is empty: see `has_ended`.
     """
+    reg = state.reg
     t = start
     while t < limit and not has_ended(t - 1, plan, state):
-        advance_memory(t, plan, state)
-        return_data(t, plan, state)
+        make_readable(t, plan, state)
         weigh_values(t, plan, state)
         rank_values(t, plan, state)
         decide(t, plan, state)
         drain_softmax(t, plan, state)
         multiply_keys(t, plan, state)
         issue(t, plan, state)
+        accept(t, plan, state)
+        before = convert(t, plan, state)
+        leave(t, before, plan, state)
+        take_words(t, plan, state)
+        advance_memory(t, plan, state)
+        full = cross(t, plan, state)
+        if not reg.split_open and not reg.row_open and reg.requests_head == reg.requests_tail:
+            stall(t, plan, state)
+        generate(t, full, plan, state)
         t += 1
     return t
 
@@ -33,7 +51,9 @@ def run_cycles(plan: Plan, state: State, start: int, limit: int) -> int:
 @kernel
 def has_ended(t: int, plan: Plan, state: State) -> bool:
     """True when, after cycle t, every job has retired, every output is written and the memory is empty."""
-    jobs = plan.jobs.shape[0]
-    if state.reg.pv_done < jobs or state.jobs[jobs - 1].retired > t or not is_empty(state.memory):
+    reg, jobs = state.reg, plan.jobs.shape[0]
+    if reg.pv_done < jobs or state.jobs[jobs - 1].retired > t:
         return False
-    return not plan.geometry.write_outputs or (state.reg.next_output == jobs and state.reg.plane < 0)
+    if plan.geometry.write_outputs and reg.next_output < jobs:
+        return False
+    return reg.row_open + reg.split_open + reg.held == 0 and reg.oldest == reg.pushed and is_empty(state.memory)

@@ -5,6 +5,8 @@ Blocks share K and V in the buffers; requests get base addresses, strides and ve
 
 from __future__ import annotations
 
+import gzip
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +16,7 @@ from sparcade._jit import kernel
 from sparcade._records import Record, Table, record, records
 from sparcade.arch import Arch
 from sparcade.errors import WorkloadError
-from sparcade.topk import query_cycles
+from sparcade.topk import query_cycles, search_cycles
 from sparcade.workload import Workload
 from sparcade.workload.tables import begins
 
@@ -26,34 +28,63 @@ OUTPUT_BITS = 12
 _PLANES = ("k_msb", "k_lsb", "v")
 
 
+#: Integers of the arch that every module reads, under their names in `Arch`.
+_FROM_ARCH = (
+    "fetch_ports",
+    "address_fifo",
+    "data_fifo",
+    "fifo_latency",
+    "realign_rows",
+    "convert_latency",
+    "k_phases",
+    "decision_queries",
+    "issue_latency",
+    "phase_gap",
+    "requantise_latency",
+    "key_free_latency",
+    "live_allocations",
+    "read_latency",
+    "read_retry",
+    "qk_latency",
+    "decision_latency",
+    "decision_gap",
+    "decision_maxima",
+    "decision_skid",
+    "reorder_latency",
+    "recomputed_latency",
+    "reorder_beats",
+    "pv_start",
+    "pv_latency",
+    "probability_fifo",
+    "probability_latency",
+    "value_overlap_lines",
+    "value_rotation",
+    "shared_value_ids",
+    "layers_overlap",
+    "fetch_queries",
+    "write_outputs",
+)
 #: Integers that every module reads; names as in docs/pipeline.md.
 GEOMETRY = np.dtype(
     [
         (name, "i8")
         for name in (
+            *_FROM_ARCH,
             "head_dim",
             "width",
             "dwell",
-            "per_line",
             "transaction_bytes",
             "channels",
             "packed",
-            "fetch_ports",
-            "data_fifo",  # reads issued and not returned, over all ports
-            "fetch_latency",
-            "vectors_per_return",
-            "k_phases",
-            "live_allocations",
+            "vectors_per_pop",  # most vectors the converter finishes in a cycle
             "key_lines",
             "value_lines",
-            "decision_queries",
-            "probability_queries",
-            "qk_to_softmax",  # Q x K's last beat to the row's ready time
+            "softmax_latency",
             "softmax_fifo",
-            "decision_latency",
-            "pv_latency",
-            "layers_overlap",
-            "write_outputs",
+            "topk_latency",
+            "topk_fifo",  # beats
+            "topk_overlapped",
+            "in_order_pairing",
             "q_base",
             "out_base",
         )
@@ -70,11 +101,11 @@ ROW_PLAN = np.dtype(
         ("new", "i8"),
         ("job_start", "i8"),
         ("jobs", "i8"),
-        ("queries_fetched", "i8"),  # jobs, or 0 without Q fetch
         ("query_bits", "i8"),
         ("msb_bits", "i8"),
         ("lsb_bits", "i8"),
         ("value_bits", "i8"),
+        ("heads_fetched", "i8"),  # heads whose K and V one vector carries: 2 for a fused pair
         ("k_base", "i8"),
         ("lsb_base", "i8"),
         ("v_base", "i8"),
@@ -82,8 +113,9 @@ ROW_PLAN = np.dtype(
         ("head_cycles", "i8"),
         ("cascade_passes", "i8"),
         ("cascade_elements", "i8"),
-        ("key_lines", "i8"),  # buffer lines of the keys, and of the values this row adds
+        ("key_lines", "i8"),  # buffer lines of the keys of the block, and of the values this row adds
         ("value_lines", "i8"),
+        ("value_mode", "i8"),  # see VALUES_*
         ("first_of_block", "?"),
         ("last_of_block", "?"),
         ("new_layer", "?"),
@@ -92,6 +124,9 @@ ROW_PLAN = np.dtype(
         ("head_selection", "?"),
     ]
 )
+#: How the value addresses of a row come about: none; with the probabilities of its first query; all at its first
+#: probability; all at its last.
+VALUES_NONE, VALUES_BY_BEAT, VALUES_AT_FIRST, VALUES_AT_LAST = range(4)
 
 #: A query in the terms of the arch.
 JOB_PLAN = np.dtype(
@@ -100,10 +135,14 @@ JOB_PLAN = np.dtype(
         ("vector", "i8"),  # index in the Q and output regions
         ("visible", "i8"),
         ("values", "i8"),
-        ("topk_cycles", "i8"),  # local V selection; 0 when bypassed
+        ("beats", "i8"),  # of scores
+        ("value_beats", "i8"),
+        ("topk_search", "i8"),  # cycles of its local V selection until its first probability
         ("topk_passes", "i8"),
         ("topk_elements", "i8"),
+        ("lsb_group", "i8"),  # queries that share one fetch of LSBs
         ("refetch", "?"),
+        ("ranked", "?"),  # it goes through the local V engine
     ]
 )
 
@@ -126,18 +165,36 @@ def make_plan(workload: Workload, arch: Arch) -> Plan:
     WorkloadError
         When a row does not fit a FIFO, the top-k engine or a buffer: naming the arch field.
     """
-    bases = _bases(workload, arch)
-    geometry = _geometry(workload, arch, bases)
-    table, queries = workload.rows, workload.queries
+    table = workload.rows
     wide = {name: table[name].astype(np.int64) for name in table.dtype.names or ()}
-    block, first, last = _blocks(table, arch.gqa_share)
+    queries = {name: workload.queries[name].astype(np.int64) for name in ("visible", "values", "passes", "token")}
+    refetch = workload.queries["refetch"].copy()
     owner = np.repeat(np.arange(len(table)), wide["queries"])
-    new_start, new, new_values = _new_values(workload, block)
+    if arch.wide_words == "8+4":
+        _narrow(wide, refetch, owner)
+    sizes, offsets, total = _pass_sums(workload, workload.queries["pass_start"], workload.queries["passes"])
+    candidates = queries["visible"]
+    for counts in (wide["keys"], wide["values"], queries["visible"], queries["values"]):
+        counts[:] = -(-counts // arch.count_rounding) * arch.count_rounding
+    ranked = (queries["passes"] > 0) & (queries["values"] < queries["visible"])
+    pair = _pairs(wide) if arch.fused_pairs else np.zeros(len(table), np.int64)
+    bases = _bases(workload, arch)
+    geometry = geometry_of(workload.shape.head_dim, arch, bases)
+    block, first, last = _blocks(table, arch, pair)
+    if arch.key_ids == "index-table":
+        key_ids = new_values = index_table(arch.fetch_ports)
+        key_start = new_start = np.zeros(len(table), np.int64)
+        new = np.where(first, wide["values"], 0) if arch.fused_pairs else wide["values"]
+        new = np.where(pair == 2, 0, new)
+        _check_table(wide, len(key_ids), workload, arch)
+    else:
+        key_ids, key_start = workload.key_ids, wide["key_start"]
+        new_start, new, new_values = _new_values(workload, block)
+    heads_fetched = np.where(pair > 0, 2, 1)
+    search = search_cycles(arch.topk, candidates, sizes, offsets, geometry.width)
+    search[pair[owner] == 2] = 0  # the released bench charges a pair's selection to its first head
     token_cycles, token_elements = _cascade(workload, arch, "token", wide)
     head_cycles, head_elements = _cascade(workload, arch, "head", wide)
-    local_sizes, local_offsets, local_total = _pass_sums(workload, queries["pass_start"], queries["passes"])
-    visible = queries["visible"].astype(np.int64)
-    ranked = queries["passes"] > 0
     head_index = wide["layer"] * workload.shape.heads + wide["head"]
     kv_index = wide["layer"] * workload.shape.kv_heads + wide["kv_head"]
     rows = records(
@@ -146,19 +203,19 @@ def make_plan(workload: Workload, arch: Arch) -> Plan:
         first_of_block=first,
         last_of_block=last,
         new_layer=begins(table, "sequence", "step", "layer"),
-        key_start=wide["key_start"],
+        key_start=key_start,
         keys=wide["keys"],
-        key_lines=lines_of(wide["keys"], geometry),
-        value_lines=lines_of(new, geometry),
         new_start=new_start,
         new=new,
         job_start=wide["query_start"],
         jobs=wide["queries"],
         query_bits=wide["query_bits"],
-        queries_fetched=wide["queries"] if arch.fetch_queries else np.zeros(len(table), np.int64),
         msb_bits=wide["msb_bits"],
         lsb_bits=wide["lsb_bits"],
         value_bits=wide["value_bits"],
+        heads_fetched=heads_fetched,
+        key_lines=lines_of(wide["keys"], arch, geometry) * heads_fetched,
+        value_lines=lines_of(new, arch, geometry) * heads_fetched,
         k_base=bases["k_msb"][kv_index],
         lsb_base=bases["k_lsb"][kv_index],
         v_base=bases["v"][kv_index],
@@ -170,24 +227,41 @@ def make_plan(workload: Workload, arch: Arch) -> Plan:
         cascade_passes=wide["token_passes"] + wide["head_passes"],
         cascade_elements=token_elements + head_elements,
     )
+    rows.value_mode = _value_modes(rows, queries["values"], arch)
     jobs = records(
         JOB_PLAN,
         row=owner,
         vector=head_index[owner] * workload.shape.max_context + queries["token"],
-        visible=visible,
-        values=queries["values"].astype(np.int64),
-        refetch=queries["refetch"],
-        topk_cycles=query_cycles(arch.topk, visible, local_sizes, local_offsets, geometry.width),
-        topk_passes=queries["passes"].astype(np.int64),
-        topk_elements=(local_total + visible) * ranked,
+        visible=queries["visible"],
+        values=queries["values"],
+        beats=-(-queries["visible"] // geometry.width),
+        value_beats=-(-queries["values"] // geometry.width),
+        refetch=refetch,
+        ranked=ranked,
+        topk_search=np.where(ranked, search, 0),
+        topk_passes=queries["passes"],
+        topk_elements=(total + candidates) * (queries["passes"] > 0),
+        lsb_group=block[owner] if arch.share_lsb else np.arange(len(owner)),
     )
     _check_capacity(workload, arch, geometry, rows, jobs)
-    return Plan(geometry, rows, jobs, workload.key_ids, new_values)
+    return Plan(geometry, rows, jobs, key_ids, new_values)
 
 
-def lines_of(vectors: Any, geometry: Record) -> Any:
-    """Buffer lines that hold a number of vectors."""
-    return -(-vectors // geometry.per_line) * geometry.dwell
+def index_table(ports: int) -> npt.NDArray[np.uint32]:
+    """Key ids of the released designs: a table of random ids, the same for every query.
+
+    Origin: the index ROM of mit-han-lab/spatten (commit a0f1388), as listed line by line in a simulation of it.
+    """
+    path = Path(__file__).parent / "key_index" / f"{ports}-ports.csv.gz"
+    text = gzip.decompress(path.read_bytes()).decode()
+    return np.array([int(field) for line in text.split() for field in line.split(",")], np.uint32)
+
+
+def lines_of(vectors: Any, arch: Arch, geometry: Record) -> Any:
+    """Buffer lines that are allocated for a number of vectors."""
+    per_line = max(1, arch.multipliers // geometry.head_dim)
+    lines = -(-vectors // per_line) * geometry.dwell
+    return -(-lines // arch.line_rounding) * arch.line_rounding
 
 
 def vector_transactions(bits: Any, head_dim: int, transaction_bytes: int) -> Any:
@@ -195,45 +269,70 @@ def vector_transactions(bits: Any, head_dim: int, transaction_bytes: int) -> Any
     return -(-head_dim * bits // (8 * transaction_bytes))
 
 
-def _geometry(workload: Workload, arch: Arch, bases: dict[str, Any]) -> Record:
-    dim, multipliers = workload.shape.head_dim, arch.multipliers
-    per_line = max(1, multipliers // dim)
-    dwell = -(-dim // multipliers)
+def geometry_of(head_dim: int, arch: Arch, bases: dict[str, Any]) -> Record:
+    """What every module reads of the arch, for a head size and the bases of the Q and output regions."""
+    multipliers = arch.multipliers
+    width = max(1, min(multipliers // head_dim, arch.max_scores_per_cycle))
+    dwell = -(-head_dim // multipliers)
     return record(
         GEOMETRY,
-        head_dim=dim,
-        width=max(1, min(multipliers // dim, arch.max_scores_per_cycle)),
+        **{name: int(getattr(arch, name)) for name in _FROM_ARCH},
+        head_dim=head_dim,
+        width=width,
         dwell=dwell,
-        per_line=per_line,
         transaction_bytes=arch.dram.transaction_bytes,
         channels=arch.dram.channels,
         packed=arch.layout == "packed",
-        fetch_ports=arch.fetch_ports,
-        data_fifo=arch.data_fifo * arch.fetch_ports,
-        fetch_latency=arch.fetch_latency,
-        vectors_per_return=max(1, arch.converter_lines * per_line // dwell),
-        k_phases=arch.k_phases,
-        live_allocations=arch.live_allocations,
+        vectors_per_pop=max(1, arch.converter_lines * max(1, multipliers // head_dim) // dwell),
         key_lines=arch.key_sram.lines,
         value_lines=arch.value_sram.lines,
-        decision_queries=arch.decision_queries,
-        probability_queries=arch.probability_queries,
-        qk_to_softmax=arch.qk_latency + arch.softmax.latency,
+        softmax_latency=arch.softmax.latency,
         softmax_fifo=arch.softmax.fifo_beats,
-        decision_latency=arch.decision_latency,
-        pv_latency=arch.pv_latency,
-        layers_overlap=arch.layers_overlap,
-        write_outputs=arch.write_outputs,
+        topk_latency=arch.topk.latency,
+        topk_fifo=max(1, arch.topk.capacity // width),
+        topk_overlapped=arch.topk.engine == "overlapped",
+        in_order_pairing=arch.dram.pairing == "in order of arrival",
         q_base=bases["q"],
         out_base=bases["out"],
     )
 
 
-def _blocks(table: npt.NDArray[Any], share: bool) -> tuple[Ints, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+def _narrow(wide: dict[str, Ints], refetch: npt.NDArray[np.bool_], owner: Ints) -> None:
+    """Words above 8 bit as the released bench does: keys 8 + 4 with a refetch in every query, values 8."""
+    above = wide["msb_bits"] > 8
+    wide["msb_bits"][above] = 8
+    wide["lsb_bits"][above] = 4
+    refetch[above[owner]] = True
+    wide["value_bits"][wide["value_bits"] > 8] = 8
+
+
+def _pairs(wide: dict[str, Ints]) -> Ints:
+    """1 and 2 for the two heads of a fused pair: consecutive rows of 6-bit keys with one query each, in a layer."""
+    pair = np.zeros(len(wide["keys"]), np.int64)
+    place = [wide[name] for name in ("sequence", "step", "layer", "keys", "values", "value_bits")]
+    six = (wide["msb_bits"] == 6) & (wide["queries"] == 1)
+    for row in range(1, len(pair)):
+        same = all(column[row] == column[row - 1] for column in place)
+        if same and six[row] and six[row - 1] and pair[row - 1] != 1:
+            pair[row - 1], pair[row] = 1, 2
+    return pair
+
+
+def _blocks(
+    table: npt.NDArray[Any], arch: Arch, pair: Ints
+) -> tuple[Ints, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Block number of each row, and whether it opens or closes its block."""
-    first = begins(table, "sequence", "step", "layer", "kv_head") if share else np.ones(len(table), np.bool_)
+    first = begins(table, "sequence", "step", "layer", "kv_head") if arch.gqa_share else np.ones(len(table), np.bool_)
+    first &= pair != 2
     last = np.append(first[1:], True)
     return np.cumsum(first) - 1, first, last
+
+
+def _value_modes(rows: Table, values: Ints, arch: Arch) -> Ints:
+    first = values[rows.job_start]
+    later = np.where(rows.jobs > 1, VALUES_AT_FIRST, VALUES_AT_LAST)
+    by_beat = (rows.new == first) | np.bool_(arch.shared_value_ids)
+    return np.where(rows.new == 0, VALUES_NONE, np.where(by_beat, VALUES_BY_BEAT, later))
 
 
 def _new_values(workload: Workload, block: Ints) -> tuple[Ints, Ints, npt.NDArray[np.uint32]]:
@@ -286,7 +385,10 @@ def _bases(workload: Workload, arch: Arch) -> dict[str, Any]:
         raw: int = vectors * vector_transactions(bits, shape.head_dim, size) * size
         return -(-raw // REGION_ALIGNMENT) * REGION_ALIGNMENT
 
-    sizes = [region(bits, shape.max_context) for bits in (32, 4, 32)]
+    vectors = shape.max_context
+    if arch.key_ids == "index-table":
+        vectors = max(vectors, int(index_table(arch.fetch_ports).max()) + 1)
+    sizes = [region(bits, vectors) for bits in (32, 4, 32)]
     group = np.arange(shape.layers * shape.kv_heads, dtype=np.int64) * sum(sizes)
     planes = {name: group + sum(sizes[:index]) for index, name in enumerate(_PLANES)}
     q_base = shape.layers * shape.kv_heads * sum(sizes)
@@ -297,6 +399,18 @@ def _bases(workload: Workload, arch: Arch) -> dict[str, Any]:
 def _most_fetching_rows(rows: Table) -> int:
     """Rows of one block that hold a V allocation at once."""
     return int(np.bincount(rows.block, rows.new > 0).max())
+
+
+def _check_table(wide: dict[str, Ints], size: int, workload: Workload, arch: Arch) -> None:
+    most = int(wide["keys"].max())
+    if most > size:
+        raise WorkloadError(
+            "more keys than the index table has",
+            where=f"workload {workload.shape.name!r} on arch {arch.name!r}",
+            expected=f"at most {size} keys a query",
+            got=f"{most} (counts are rounded up to multiples of {arch.count_rounding})",
+            remedy='another arch, or --set key_ids="workload" --set count_rounding=1',
+        )
 
 
 def _check_capacity(workload: Workload, arch: Arch, geometry: Record, rows: Table, jobs: Table) -> None:
@@ -315,25 +429,17 @@ def _check_capacity(workload: Workload, arch: Arch, geometry: Record, rows: Tabl
             remedy="--set dram.channels=N with more channels, or a larger device",
         )
     block_values = np.bincount(rows.block, rows.value_lines).astype(np.int64)
-    longest = int(jobs.visible.max())
+    beats = int(jobs.beats.max())
     limits = [
-        ("softmax.fifo_beats", -(-longest // geometry.width), arch.softmax.fifo_beats, "score beats of one query"),
-        (
-            "topk.capacity",
-            int((jobs.visible * (jobs.topk_passes > 0)).max()),
-            arch.topk.capacity,
-            "local V candidates",
-        ),
-        (
-            "topk.capacity",
-            int(workload.rows["token_n"].max()),
-            arch.topk.capacity,
-            "cascade token candidates",
-        ),
+        ("topk.capacity", int((jobs.visible * jobs.ranked).max()), arch.topk.capacity, "local V candidates"),
+        ("topk.capacity", int(workload.rows["token_n"].max()), arch.topk.capacity, "cascade token candidates"),
+        ("reorder_beats", beats, arch.reorder_beats, "score beats of one query"),
         ("key_sram.lines", int(rows.key_lines.max()), arch.key_sram.lines, "lines of one head's keys"),
         ("live_allocations", _most_fetching_rows(rows), arch.live_allocations, "heads fetching values of one KV head"),
         ("value_sram.lines", int(block_values.max()), arch.value_sram.lines, "lines of one KV head's values"),
     ]
+    if arch.softmax.latency > 0:
+        limits.insert(0, ("softmax.fifo_beats", beats, arch.softmax.fifo_beats, "score beats of one query"))
     for name, need, have, what in limits:
         if need > have:
             raise WorkloadError(

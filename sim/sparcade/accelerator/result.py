@@ -18,11 +18,11 @@ Ints = npt.NDArray[np.int64]
 KINDS = ("q", "k_msb", "k_lsb", "v", "out")
 #: Modules with a busy counter, and the counters of their stalls.
 MODULES = {
-    "fetch": ("cascade", "layer", "k_phases", "key_sram", "value_sram", "address_fifo", "data_fifo"),
-    "qk": ("wait_q", "wait_k", "wait_lsb", "softmax_full", "window"),
-    "softmax": (),
+    "fetch": ("cascade", "layer", "k_phases", "window", "reorder", "key_sram", "address_fifo", "data_fifo"),
+    "qk": ("wait_q", "wait_k", "wait_lsb", "softmax_full", "decision_full"),
+    "softmax": ("decision_full",),
     "topk": (),
-    "pv": ("wait_v",),
+    "pv": ("wait_v", "wait_probabilities"),
 }
 
 

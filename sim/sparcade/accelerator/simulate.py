@@ -10,9 +10,9 @@ import numpy.typing as npt
 from sparcade.accelerator.counters import Count
 from sparcade.accelerator.invariants import check
 from sparcade.accelerator.kernel import has_ended, run_cycles
-from sparcade.accelerator.plan import make_plan
+from sparcade.accelerator.plan import Plan, make_plan
 from sparcade.accelerator.result import RunResult
-from sparcade.accelerator.state import initial_state
+from sparcade.accelerator.state import State, initial_state
 from sparcade.arch import Arch
 from sparcade.dram.commands import Command
 from sparcade.dram.port import Memory, catch_up, new_memory
@@ -44,6 +44,14 @@ def simulate(workload: Workload, arch: Arch, progress: Callable[[float], None] |
         When a conservation law fails: a bug in Sparcade.
     """
     plan = make_plan(workload, arch)
+    state = run_plan(plan, arch, progress)
+    run = RunResult(workload=workload, arch=arch, counts=state.counts)
+    check(run, plan, int(state.reg.reads_returned))
+    return run
+
+
+def run_plan(plan: Plan, arch: Arch, progress: Callable[[float], None] | None = None) -> State:
+    """Run a plan to its end; the state holds its counters and the times of its jobs."""
     memory = _memory(arch, owners=len(plan.rows))
     state = initial_state(plan, memory)
     jobs = len(plan.jobs)
@@ -59,15 +67,13 @@ def simulate(workload: Workload, arch: Arch, progress: Callable[[float], None] |
             progress(int(state.reg.pv_done) / jobs)
     if memory.dram.system.overflow:
         raise stuck_error(arch.dram.device, memory.dram, t)
-    ends = state.jobs.retired[plan.rows.job_start + plan.rows.jobs - 1]
+    ends = state.jobs.retired[plan.rows.job_start + plan.rows.jobs - 1].copy()
     ends[-1] = t
     state.counts[:, Count.CYCLES] = np.diff(ends, prepend=0)
     for channel in range(arch.dram.channels if arch.dram.kind == "controller" else 0):
         catch_up(memory, channel, t)  # refreshes behind the last transaction
     _count_dram(state.counts, memory)
-    run = RunResult(workload=workload, arch=arch, counts=state.counts)
-    check(run, plan, int(state.reg.returned))
-    return run
+    return state
 
 
 def _memory(arch: Arch, *, owners: int) -> Memory:
@@ -77,7 +83,7 @@ def _memory(arch: Arch, *, owners: int) -> Memory:
         dram.device,
         dram.address_map(),
         channels=dram.channels,
-        fifo=arch.address_fifo * arch.fetch_ports // dram.channels,
+        fifo=1,
         outstanding=dram.ideal.outstanding if ideal else dram.outstanding,
         owners=owners,
         ticks_per_cycle=arch.dram_ticks_per_cycle,

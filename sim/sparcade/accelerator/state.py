@@ -1,4 +1,4 @@
-"""Registers and queues of the pipeline during a run; jobs and rows move in order, so most queues are two counters."""
+"""Registers and queues of the pipeline during a run; jobs move in order, so most queues are two counters."""
 
 from __future__ import annotations
 
@@ -14,142 +14,248 @@ from sparcade.dram.port import Memory
 
 Ints = npt.NDArray[np.int64]
 
-#: A time that never comes.
+#: A time that never comes, and one before all others.
 NEVER = 1 << 62
+LONG_AGO = -(1 << 40)
 NO_JOB = -1
 
-#: Tensor planes of DRAM requests; a row request is its Q plane followed by its K plane.
+#: Tensor planes of DRAM requests.
 PLANE_Q, PLANE_K, PLANE_LSB, PLANE_V, PLANE_OUT = range(5)
-#: "No request is open".
-NO_PLANE = -1
+#: Sources of the fetcher: Q, K and LSB planes; V; outputs.
+SOURCE_KEYS, SOURCE_VALUES, SOURCE_OUTPUTS = range(3)
+NO_SOURCE = -1
+#: What a port's register holds.
+EMPTY, READ, WRITE_OUT, PADDING = range(4)
+#: Rows that realignment can list: more than it holds.
+REALIGN_LIST = 64
 
 _REGISTERS = np.dtype(
     [
         (name, np.int64)
         for name in (
-            "next_row",  # fetcher: rows started so far
-            "next_value_row",  # fetcher: rows whose V request was opened or skipped
-            "value_rows",  # rows whose first job left local V top-k
-            "next_output",  # fetcher: outputs written so far
-            "lsb_head",
-            "lsb_tail",
-            "last_source",
-            "plane",  # open request: plane, row, vector, transaction within it, last transaction issued
-            "open_row",
-            "open_job",
-            "vector",
-            "piece",
-            "last_transaction",
-            "issued",  # data FIFO ring: reads issued and returned
-            "returned",
-            "returned_plane",  # last return: plane, row, vectors of the plane complete with it
-            "returned_row",
-            "returned_complete",
+            # Issue
+            "accepted",  # jobs accepted so far
+            "accepted_at",  # when the last one was
+            "issued",  # new jobs issued so far
+            "selected",  # what waits for issue: 0 nothing, 1 the accepted job, 2 a recomputation
+            "redo_head",
+            "redo_tail",
+            "phases",  # K phases under way
+            "ended_head",  # K phases whose last line is read, and that still count
+            "ended_tail",
+            "window",  # jobs with an LSB plane issued and not decided
+            "reorder_free",  # beats
             "key_lines",  # free buffer lines, live allocations
             "key_live",
             "value_lines",
             "value_live",
-            "qk_job",  # Q x K: job, pass, beat, cycle of the beat; jobs started; rows through their first pass
-            "qk_second",
-            "qk_beat",
-            "qk_cycle",
-            "qk_started",
-            "qk_rows",
-            "window",  # started jobs of rows with an LSB plane that have not passed
-            "redo_head",
-            "redo_tail",
+            "freed",  # jobs whose key lines are given back
+            # Fetcher
+            "requests_head",  # queue of Q, K and LSB requests
+            "requests_tail",
+            "next_output",
+            "last_source",
+            "lock",
+            "row_plane",  # row of addresses in preparation: plane, job, next vector, end, piece, last transaction
+            "row_job",
+            "row_first",
+            "row_vector",
+            "row_end",
+            "row_piece",
+            "row_transaction",
+            "row_open",
+            "split_open",  # addresses after the split, waiting for the FIFOs
+            "split_plane",
+            "split_job",
+            "split_words",
+            "split_complete",
+            "pushed",  # rows pushed into the address FIFOs, and the oldest that some port has not taken
+            "oldest",
+            "oldest_before",  # as the cycle before began
+            "held",  # port registers in use
+            "returns_head",  # rows sent and not left
+            "returns_tail",
+            "realign_head",
+            "realign_tail",
+            "realign_words",
+            "realign_plane",  # what is being converted: plane, job, words taken of the request
+            "realign_job",
+            "realign_taken",
+            "written_head",  # converted lines on their way into the buffer
+            "written_tail",
+            # Q x K: readers in order of issue
+            "read_head",
+            "read_tail",
+            "read_beat",
+            "read_cycle",
+            "read_at",  # next try
+            "read_last",  # last cycle a line was read
+            "read_stall",
+            "entered",  # beats that entered the decision
             "softmax_head",
             "softmax_tail",
             "softmax_beat",
             "softmax_draining",
-            "softmax_credits",  # FIFO beats in use
-            "passed",  # decision: jobs passed; when the release port is free
-            "release",
-            "topk_done",  # jobs that left local V top-k
-            "topk_until",
-            "topk_busy",
-            "pv_job",  # prob x V: job, beat, cycle of the beat; jobs finished
+            "softmax_credits",
+            # Decision
+            "decision_head",
+            "decision_tail",
+            "release",  # when the row that leaves has left
+            # Local V
+            "order_job",  # next job, and beat, to leave the reorder buffer
+            "order_beat",
+            "bypassed_at",  # last beat that went around the engine
+            "ranked_head",  # jobs in the engine's FIFO
+            "ranked_tail",
+            "ranked_beat",
+            "ranked_started",  # selections started
+            "ranked_out",  # jobs whose last probability is out
+            "fifo_beats",
+            "engine_free",
+            # V
+            "pending_beat",  # a beat on its way into the group of value ids that makes a row of addresses
+            "pending_job",
+            "group_job",
+            "group_vectors",  # ids of the job so far, and those taken in rows
+            "group_taken",
+            "values_head",  # V requests begun
+            "values_tail",
+            "values_next",  # next vector of the V request at the head
+            "begun",  # jobs whose first probability arrived at the V fetch
+            "beats_out",  # probabilities passed, and freed by prob x V
+            "beats_done",
+            "pv_reads",
+            "pv_job",
+            "pv_next",
             "pv_beat",
             "pv_cycle",
+            "pv_at",
+            "pv_last",
             "pv_done",
+            "overlap_job",  # up to this job V fetches may begin
+            "reads_returned",
         )
     ]
 )
 
-
-#: Progress of a row; the planes of K count per block, in the block's first row.
+#: Progress of a row.
 ROW_STATE = np.dtype(
     [
         ("gate", "i8"),  # end of the selections behind the row; NEVER while unknown
         ("token_end", "i8"),  # end of the token selection behind the row
-        ("q_usable", "i8"),  # vectors usable
-        ("v_usable", "i8"),
+        ("v_usable", "i8"),  # vectors readable
+        ("v_known", "?"),  # the ids of a V request that does not follow the beats are known
     ]
 )
 
-#: Progress of a block, and one entry of the LSB queue.
-BLOCK_STATE = np.dtype(
+#: Progress of a job; LSB planes count per group, K planes per block, each in the job of its number.
+JOB_STATE = np.dtype(
     [
+        ("accepted", "i8"),
+        ("final", "i8"),  # when its first beat may leave the reorder buffer
+        ("key_free", "i8"),
+        ("retired", "i8"),
+        ("first_beat", "i8"),  # first probability at the V fetch
+        ("beats_out", "i8"),  # probabilities passed to prob x V
+        ("q_usable", "i8"),
         ("k_usable", "i8"),
         ("lsb_usable", "i8"),
-        ("queued_row", "i8"),  # LSB queue: row that asked, and when the request may be seen
-        ("queued_when", "i8"),
         ("lsb_asked", "?"),
     ]
 )
 
-#: Progress of a job, and one entry of the recompute queue.
-JOB_STATE = np.dtype(
-    [
-        ("known", "i8"),  # when its final pass is decided
-        ("retired", "i8"),
-        ("redo_job", "i8"),
-        ("redo_when", "i8"),
-    ]
-)
-
-#: One entry of the softmax queue.
-SOFTMAX_ENTRY = np.dtype([("job", "i8"), ("ready", "i8"), ("second", "?")])
-
-#: One read between issue and return, or one return on its way into the SRAM.
-RETURN_ENTRY = np.dtype([("plane", "i8"), ("row", "i8"), ("complete", "i8"), ("done", "?")])
+REDO = np.dtype([("job", "i8"), ("ready", "i8")])
+#: A fetch request: the plane of a job, and when its first row of addresses is ready.
+REQUEST = np.dtype([("plane", "i8"), ("job", "i8"), ("ready", "i8")])
+#: A pass through Q x K, in order of issue; then one through softmax and the decision.
+PASS = np.dtype([("job", "i8"), ("second", "?"), ("ready", "i8"), ("mark", "i8")])
+#: A row of addresses in the address FIFOs, shared by the ports.
+ADDRESS_ROW = np.dtype([("pushed", "i8"), ("taken", "i8"), ("words", "i8"), ("returns", "i8"), ("owner", "i8"),
+                        ("plane", "i8")])  # fmt: skip
+ADDRESS = np.dtype([("place", "i8"), ("channel", "i8")])
+PORT = np.dtype([("next", "i8"), ("holds", "i8"), ("slot", "i8"), ("in_flight", "i8"), ("taken_at", "i8"),
+                 ("fill_head", "i8"), ("fill_tail", "i8")])  # fmt: skip
+#: A row of words between the DRAM and realignment.
+RETURN_ROW = np.dtype([("plane", "i8"), ("job", "i8"), ("words", "i8"), ("missing", "i8"), ("ready", "i8"),
+                       ("complete", "i8"), ("last", "?")])  # fmt: skip
+#: A channel: completed reads, reads sent in order.
+CHANNEL = np.dtype([("done_head", "i8"), ("done_tail", "i8"), ("sent_head", "i8"),
+                    ("sent_tail", "i8")])  # fmt: skip
+WRITTEN = np.dtype([("plane", "i8"), ("job", "i8"), ("complete", "i8"), ("ready", "i8")])
+RANKED = np.dtype([("job", "i8"), ("arrived", "i8"), ("beats", "i8"), ("out", "i8")])
 
 
 class State(NamedTuple):
-    """All mutable state of a run; few arrays, because every call passes all of them."""
+    """All mutable state of a run."""
 
     reg: Record  #: scalars, see `_REGISTERS`
     memory: Memory
     counts: Ints  #: [rows, counters]
     rows: Table  #: [rows] ROW_STATE
-    blocks: Table  #: [blocks] BLOCK_STATE
     jobs: Table  #: [jobs] JOB_STATE
-    softmax: Table  #: [2 jobs] SOFTMAX_ENTRY, in the order Q x K finished them
-    ring: Table  #: [data FIFO] RETURN_ENTRY, reads in order of issue
-    delay: Table  #: [fetch_latency] RETURN_ENTRY, what left the data FIFOs in the last cycles
+    redo: Table  #: [jobs] REDO
+    requests: Table  #: [3 jobs] REQUEST
+    readers: Table  #: [2 jobs] PASS: through Q x K
+    softmax: Table  #: [2 jobs] PASS: waiting for softmax
+    decisions: Table  #: [2 jobs] PASS: waiting for their decision
+    ended: Ints  #: [2 jobs] when K phases end
+    ranked: Table  #: [jobs] RANKED
+    values: Ints  #: [rows] V requests in order
+    reads: Ints  #: ring of the last cycles in which prob x V read
+    address_rows: Table  #: ring of ADDRESS_ROW
+    addresses: Table  #: [ring, ports] ADDRESS
+    split: Ints  #: [ports] transactions after the split
+    ports: Table  #: [ports] PORT
+    fills: Ints  #: [ports, data FIFO + 1] ring of return rows that wait for a word of the port
+    returns: Table  #: ring of RETURN_ROW
+    channels: Table  #: [channels] CHANNEL
+    done: Ints  #: [channels, ring] tags of completed reads
+    sent: Ints  #: [channels, ring] tags of reads in the order they were sent
+    realign: Table  #: [REALIGN_LIST] RETURN_ROW: rows held for realignment
+    written: Table  #: ring of WRITTEN
 
 
 def initial_state(plan: Plan, memory: Memory) -> State:
     """Empty pipeline, free buffers."""
     geometry, rows, jobs = plan.geometry, len(plan.rows), len(plan.jobs)
+    ports, in_flight = int(geometry.fetch_ports), int(geometry.fetch_ports * geometry.data_fifo)
     registers = zeros(1, _REGISTERS)[0]
-    registers.plane = registers.returned_plane = NO_PLANE
-    registers.last_source = 2
     registers.key_lines, registers.value_lines = geometry.key_lines, geometry.value_lines
-    registers.qk_job = registers.pv_job = NO_JOB
+    registers.reorder_free = geometry.reorder_beats
+    registers.last_source, registers.lock = SOURCE_OUTPUTS, NO_SOURCE
+    registers.pv_job = registers.group_job = registers.realign_job = NO_JOB
+    for name in ("accepted_at", "read_last", "read_at", "pv_last", "bypassed_at"):
+        registers[name] = LONG_AGO
+    address_rows, returns = int(geometry.address_fifo) + 4, int(geometry.address_fifo + geometry.data_fifo) + 8
     state = State(
         reg=registers,
         memory=memory,
         counts=np.zeros((rows, len(Count)), np.int64),
         rows=zeros(rows, ROW_STATE),
-        blocks=zeros(int(plan.rows.block[-1]) + 1, BLOCK_STATE),
         jobs=zeros(jobs, JOB_STATE),
-        softmax=zeros(2 * jobs, SOFTMAX_ENTRY),
-        ring=zeros(geometry.data_fifo, RETURN_ENTRY),
-        delay=zeros(geometry.fetch_latency, RETURN_ENTRY),
+        redo=zeros(jobs, REDO),
+        requests=zeros(3 * jobs + 1, REQUEST),
+        readers=zeros(2 * jobs + 1, PASS),
+        softmax=zeros(2 * jobs + 1, PASS),
+        decisions=zeros(2 * jobs + 1, PASS),
+        ended=np.zeros(2 * jobs + 1, np.int64),
+        ranked=zeros(jobs + 1, RANKED),
+        values=np.zeros(rows + 1, np.int64),
+        reads=np.zeros(int(geometry.probability_latency) + 2, np.int64),
+        address_rows=zeros(address_rows, ADDRESS_ROW),
+        addresses=zeros(address_rows * ports, ADDRESS).reshape(address_rows, ports),
+        split=np.zeros(ports, np.int64),
+        ports=zeros(ports, PORT),
+        fills=np.zeros((ports, int(geometry.data_fifo) + 1), np.int64),
+        returns=zeros(returns, RETURN_ROW),
+        channels=zeros(int(geometry.channels), CHANNEL),
+        done=np.zeros((int(geometry.channels), in_flight + 1), np.int64),
+        sent=np.zeros((int(geometry.channels), in_flight + 1), np.int64),
+        realign=zeros(REALIGN_LIST, RETURN_ROW),
+        written=zeros(int(geometry.convert_latency) + 2, WRITTEN),
     )
     state.rows.gate[plan.rows.token_selection | plan.rows.head_selection] = NEVER
-    state.jobs.known[:] = NEVER
-    state.jobs.retired[:] = NEVER
-    state.delay.plane[:] = NO_PLANE
+    for name in ("final", "key_free", "retired"):
+        state.jobs[name] = NEVER
+    state.ports.taken_at = LONG_AGO
     return state

@@ -55,6 +55,7 @@ class Dram:
     device: Device = field(default_factory=lambda: load_device("hbm2"))  #: or the name of its preset
     mapping: str = "PcBgCo"  #: of addresses to channels, banks, rows (sparcade.dram.mapping)
     outstanding: int = 16  #: transactions sent to a channel's controller and not completed
+    pairing: Literal["by id", "in order of arrival"] = "by id"  #: of responses with the requests of their channel
     toggle_rate: float = 0.5  #: share of data bits that change, for energy
     standby: bool = False  #: charge standby power
     ideal: Ideal = field(default_factory=Ideal)
@@ -102,11 +103,12 @@ class Sram:
 class Softmax:
     """The softmax pipeline."""
 
-    latency: int = 87  #: last score in to first probability out [cycles]
+    latency: int = 87  #: last score in to first probability out [cycles]; 0: a wire, nothing is held
     fifo_beats: int = 128  #: beats held until the sum of the row is known
 
     def __post_init__(self) -> None:
-        check_counts(self, latency=1 << 20, fifo_beats=1 << 22)
+        check_counts(self, least=0, latency=1 << 20)
+        check_counts(self, fifo_beats=1 << 22)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,23 +120,54 @@ class Arch:
     clock_ghz: float = 1.0
     multipliers: int = 512  #: per array (Q x K, prob x V)
     max_scores_per_cycle: int = 8
-    fetch_ports: int = 32  #: transactions issued and returned per cycle
-    address_fifo: int = 64  #: per port [transactions]
-    data_fifo: int = 64  #: per port [transactions]
-    fetch_latency: int = 14  #: pipeline registers of address generation, realignment, conversion, SRAM write [cycles]
-    converter_lines: int = 2  #: buffer lines converted and written per cycle
-    live_allocations: int = 16  #: per buffer
-    k_phases: int = 8  #: rows being fetched or multiplied at once
-    decision_queries: int = 8  #: queries between the start of Q x K and their LSB decision
-    probability_queries: int = 16  #: queries between their LSB decision and the end of prob x V
-    qk_latency: int = 14  #: SRAM read and Q x K pipeline [cycles]
-    decision_latency: int = 6
-    pv_latency: int = 6
     gqa_share: bool = True  #: K and V of a KV head are fetched once for its query heads
     layers_overlap: bool = False  #: a layer may start before the one before has retired (as the released bench assumes)
     fetch_queries: bool = True
     write_outputs: bool = True
     layout: Literal["padded", "packed"] = "padded"
+    # Issue
+    k_phases: int = 8  #: queries between issue and their last key line
+    decision_queries: int = 8  #: queries with an LSB plane between issue and their decision
+    issue_latency: int = 3  #: issue to the first row of addresses [cycles]
+    phase_gap: int = 7  #: last key line read to the end of the K phase [cycles]
+    requantise_latency: int = 6  #: LSB decision to the recomputation waiting for issue [cycles]
+    key_free_latency: int = 10  #: final decision to free key lines [cycles]
+    live_allocations: int = 16  #: per buffer
+    line_rounding: int = 2  #: buffer lines are allocated in multiples of this
+    # Fetcher
+    fetch_ports: int = 32  #: addresses in a row, transactions returned in a row
+    address_fifo: int = 64  #: per port [transactions]
+    data_fifo: int = 64  #: per port: transactions sent and not left [transactions]
+    fifo_latency: int = 2  #: push to visible at the head [cycles]
+    realign_rows: int = 2  #: rows held for realignment
+    converter_lines: int = 2  #: buffer lines converted and written per cycle
+    convert_latency: int = 4  #: out of realignment to readable in the buffer [cycles]
+    # Q x K
+    read_latency: int = 3  #: issue to the first try at reading a key line [cycles]
+    read_retry: int = 1  #: cycles between two tries at a line that is not there (both buffers)
+    qk_latency: int = 9  #: key line read to its scores [cycles]
+    # Decision
+    decision_latency: int = 6  #: last score of a row to the row's first beat out [cycles]
+    decision_gap: int = 0  #: cycles between two rows, when the second had to wait
+    decision_maxima: int = 8  #: complete rows that may wait behind the one that leaves
+    decision_skid: int = 5  #: beats that still enter when no more row may wait
+    reorder_latency: int = 13  #: first beat out of the decision to local V top-k [cycles]
+    recomputed_latency: int = 11  #: the same for a recomputed row
+    reorder_beats: int = 4096  #: beats of queries issued and not through local V top-k
+    # prob x V
+    pv_start: int = 1  #: first probability to the first try at reading a value line [cycles]
+    pv_latency: int = 13  #: value line read to the result [cycles]
+    probability_fifo: int = 64  #: beats waiting for their values
+    probability_latency: int = 9  #: value line read to its place in the FIFO free [cycles]
+    value_overlap_lines: int = 1 << 24  #: the next V fetch may begin when at most so many lines before it are unread
+    # What the released RTL does and the paper does not
+    count_rounding: int = 1  #: key and value counts are rounded up to multiples of this
+    wide_words: Literal["as they are", "8+4"] = "as they are"  #: above 8 bit: K as 8 + 4 always refetched, V as 8
+    fused_pairs: bool = False  #: two heads of 6-bit keys are fetched together
+    key_ids: Literal["workload", "index-table"] = "workload"  #: or the released table of random ids
+    share_lsb: bool = True  #: a plane of LSBs is fetched once for all queries of its keys
+    shared_value_ids: bool = False  #: the queries of a row use the value ids of the first
+    value_rotation: int = 0  #: beats by which the ids of a row of value addresses are rotated
     key_sram: Sram = field(default_factory=Sram)
     value_sram: Sram = field(default_factory=Sram)
     softmax: Softmax = field(default_factory=Softmax)
@@ -146,19 +179,38 @@ class Arch:
             self,
             multipliers=1 << 20,
             max_scores_per_cycle=4096,
+            k_phases=1 << 20,
+            decision_queries=1 << 20,
+            issue_latency=1 << 16,
+            phase_gap=1 << 16,
+            requantise_latency=1 << 16,
+            key_free_latency=1 << 16,
+            live_allocations=1 << 20,
+            line_rounding=64,
             fetch_ports=1024,
             address_fifo=4096,
             data_fifo=4096,
-            fetch_latency=1 << 16,
+            fifo_latency=1 << 10,
+            realign_rows=64,
             converter_lines=4096,
-            live_allocations=1 << 20,
-            k_phases=1 << 20,
-            decision_queries=1 << 20,
-            probability_queries=1 << 20,
-            qk_latency=1 << 20,
-            decision_latency=1 << 20,
-            pv_latency=1 << 20,
+            convert_latency=1 << 10,
+            read_latency=1 << 16,
+            read_retry=1 << 10,
+            qk_latency=1 << 16,
+            decision_latency=1 << 16,
+            decision_maxima=1 << 20,
+            decision_skid=1 << 20,
+            reorder_latency=1 << 16,
+            recomputed_latency=1 << 16,
+            reorder_beats=1 << 24,
+            pv_start=1 << 16,
+            pv_latency=1 << 16,
+            probability_fifo=1 << 20,
+            probability_latency=1 << 10,
+            value_overlap_lines=1 << 24,
+            count_rounding=1 << 10,
         )
+        check_counts(self, least=0, decision_gap=1 << 16, value_overlap_lines=1 << 24, value_rotation=1 << 10)
         if not 0 < self.clock_ghz <= 100:
             raise ConfigError(
                 "the clock is not plausible",
@@ -176,13 +228,29 @@ class Arch:
                 got=f"{ratio.numerator} / {ratio.denominator}",
                 remedy="round clock_ghz (and dram.device.timing.t_ck_ps) to a few digits",
             )
-        if self.address_fifo * self.fetch_ports < self.dram.channels:
+        if self.key_ids == "index-table" and self.fetch_ports not in (4, 32):
             raise ConfigError(
-                "the address FIFOs hold less than one transaction per channel",
-                where="address_fifo",
-                expected=f"address_fifo * fetch_ports of at least dram.channels = {self.dram.channels}",
-                got=str(self.address_fifo * self.fetch_ports),
-                remedy="raise address_fifo",
+                "there is no index table for so many ports",
+                where="fetch_ports",
+                expected="32 or 4, as the released designs",
+                got=str(self.fetch_ports),
+                remedy='key_ids = "workload"',
+            )
+        if self.count_rounding > 1 and self.key_ids != "index-table":
+            raise ConfigError(
+                "rounded counts need more ids than the workload has",
+                where="count_rounding",
+                expected='key_ids = "index-table"',
+                got=f"count_rounding = {self.count_rounding} with the ids of the workload",
+                remedy="count_rounding = 1",
+            )
+        if self.fused_pairs and self.layout == "packed":
+            raise ConfigError(
+                "fused pairs have a layout of their own",
+                where="layout",
+                expected='"padded" with fused_pairs',
+                got='"packed"',
+                remedy='layout = "padded"',
             )
 
     @property

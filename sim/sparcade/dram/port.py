@@ -124,13 +124,17 @@ def is_empty(memory: Memory) -> bool:
 
 @kernel
 def advance(memory: Memory, channel: int, t: int) -> None:
-    """Core cycle t of one channel: completions first, then at most one transaction leaves the address FIFO."""
+    """Core cycle t of one channel: completions, then at most one transaction leaves the address FIFO.
+
+    It leaves if, as the cycle began, fewer than `outstanding` were on their way.
+    """
+    fifo, state = memory.fifos[channel], memory.dram.channels[channel]
+    full = state.outstanding >= memory.port.outstanding
     if memory.port.ideal:
         _complete_ideal(memory, channel, t)
     else:
         catch_up(memory, channel, t)
-    fifo, state = memory.fifos[channel], memory.dram.channels[channel]
-    if fifo.queued == 0 or state.outstanding >= memory.port.outstanding:
+    if fifo.queued == 0 or full:
         return
     capacity = memory.requests.shape[0] // memory.dram.spec.channels
     request = memory.requests[channel * capacity + fifo.head]

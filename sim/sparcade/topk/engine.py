@@ -26,16 +26,19 @@ class TopKParams:
 
     lanes: int = 16  #: elements compared per cycle in a pass
     input_width: int = 8  #: elements arriving and filtered per cycle
-    capacity: int = 1024  #: longest candidate list [elements]
+    capacity: int = 1024  #: longest candidate list, and elements of the FIFO that delays the input
+    latency: int = 2  #: first element in to the start of a selection [cycles]
     engine: Literal["overlapped", "released-serial"] = "overlapped"
     source: str = "SpAtten Table I, parallelism 16; cycles of an overlapped engine are an estimate until its RTL exists"
 
     def __post_init__(self) -> None:
-        check_counts(self, lanes=4096, input_width=4096, capacity=1 << 22)
+        check_counts(self, lanes=4096, input_width=4096, capacity=1 << 22, latency=1 << 10)
 
 
-def query_cycles(params: TopKParams, sizes: Ints, pass_sizes: Ints, offsets: Ints, width: int) -> Ints:
-    """Cycles the engine is occupied by each selection; 0 for a bypassed one (empty pass list).
+def search_cycles(params: TopKParams, sizes: Ints, pass_sizes: Ints, offsets: Ints, width: int) -> Ints:
+    """Cycles from the start of each selection to its first element out; 0 for a bypassed one (empty pass list).
+
+    Engine `overlapped` may then start the next selection; `released-serial` first puts out, and drops, all elements.
 
     Parameters
     ----------
@@ -44,13 +47,22 @@ def query_cycles(params: TopKParams, sizes: Ints, pass_sizes: Ints, offsets: Int
     width : elements filtered per cycle (the score rate of the datapath, at most `params.input_width`).
     """
     rows = -(-pass_sizes // params.lanes)
-    filtering = -(-sizes // min(width, params.input_width))
     if params.engine == "overlapped":
-        search = _segment_sums(rows + PASS_OVERHEAD, offsets)
-        cycles = np.maximum(filtering, search) + QUERY_OVERHEAD
-    else:
-        cycles = _segment_sums(rows + RELEASED_PASS_OVERHEAD, offsets) + filtering
-    return np.where(np.diff(offsets) > 0, cycles, 0)
+        cycles = np.maximum(_filtering(params, sizes, width), _segment_sums(rows + PASS_OVERHEAD, offsets))
+        return np.where(np.diff(offsets) > 0, cycles + QUERY_OVERHEAD, 0)
+    return _segment_sums(rows + RELEASED_PASS_OVERHEAD, offsets)
+
+
+def query_cycles(params: TopKParams, sizes: Ints, pass_sizes: Ints, offsets: Ints, width: int) -> Ints:
+    """Cycles the engine is occupied by each selection; 0 for a bypassed one. Arguments as of `search_cycles`."""
+    search = search_cycles(params, sizes, pass_sizes, offsets, width)
+    if params.engine == "overlapped":
+        return search
+    return np.where(np.diff(offsets) > 0, search + _filtering(params, sizes, width), 0)
+
+
+def _filtering(params: TopKParams, sizes: Ints, width: int) -> Ints:
+    return -(-sizes // min(width, params.input_width))
 
 
 def _segment_sums(values: npt.NDArray[np.int64], offsets: Ints) -> Ints:

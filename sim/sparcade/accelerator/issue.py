@@ -1,0 +1,156 @@
+"""Issue: queries are accepted in order, hold buffer lines, and enter their K phase; recomputations go first."""
+
+from __future__ import annotations
+
+from sparcade._jit import kernel
+from sparcade.accelerator.counters import Count
+from sparcade.accelerator.plan import Plan
+from sparcade.accelerator.state import PLANE_K, PLANE_LSB, PLANE_Q, State
+
+_CASCADE = int(Count.FETCH_CASCADE)
+_LAYER = int(Count.FETCH_LAYER)
+_K_PHASES = int(Count.FETCH_K_PHASES)
+_KEY_SRAM = int(Count.FETCH_KEY_SRAM)
+_WINDOW = int(Count.FETCH_WINDOW)
+_REORDER = int(Count.FETCH_REORDER)
+_KEY_WRITES = int(Count.KEY_SRAM_WRITES)
+_BITS = int(Count.BITS_Q)
+NOTHING, ACCEPTED, RECOMPUTATION = range(3)
+
+
+@kernel
+def issue(t: int, plan: Plan, state: State) -> None:
+    """Choose what goes next, recomputations first, and keep to it; issue it when a K phase is free."""
+    reg = state.reg
+    while reg.ended_head < reg.ended_tail and state.ended[reg.ended_head] <= t:
+        reg.ended_head += 1
+        reg.phases -= 1
+    if reg.selected == NOTHING:
+        if reg.redo_head < reg.redo_tail and state.redo[reg.redo_head].ready <= t:
+            reg.selected = RECOMPUTATION
+        elif reg.issued < reg.accepted and reg.accepted_at < t and _may_wait(plan, state, reg.issued):
+            reg.selected = ACCEPTED
+    if reg.selected == NOTHING or reg.phases >= plan.geometry.k_phases:
+        return
+    second = reg.selected == RECOMPUTATION
+    job = reg.issued
+    if second:
+        job = state.redo[reg.redo_head].job
+        reg.redo_head += 1
+    else:
+        reg.issued += 1
+        reg.reorder_free -= plan.jobs[job].beats
+        if plan.rows[plan.jobs[job].row].lsb_bits > 0:
+            reg.window += 1
+    reg.selected = NOTHING
+    reg.phases += 1
+    entry = state.readers[reg.read_tail]
+    entry.job = job
+    entry.second = second
+    entry.ready = t + plan.geometry.read_latency
+    reg.read_tail += 1
+    _fetch(t, plan, state, job, second)
+
+
+@kernel
+def _may_wait(plan: Plan, state: State, job: int) -> bool:
+    """True when a new job finds room among the undecided queries and in the reorder buffer."""
+    reg = state.reg
+    if plan.rows[plan.jobs[job].row].lsb_bits > 0 and reg.window >= plan.geometry.decision_queries:
+        return False
+    return plan.jobs[job].beats <= reg.reorder_free
+
+
+@kernel
+def _fetch(t: int, plan: Plan, state: State, job: int, second: bool) -> None:
+    """Ask the fetcher for what the job's pass through Q x K needs and nobody asked for."""
+    dim, number = plan.geometry.head_dim, plan.jobs[job].row
+    row = plan.rows[number]
+    if second:
+        group = plan.jobs[job].lsb_group
+        if not state.jobs[group].lsb_asked:
+            state.jobs[group].lsb_asked = True
+            _ask(t, plan, state, PLANE_LSB, job)
+            state.counts[number, _BITS + PLANE_LSB] += row.keys * dim * row.lsb_bits
+            state.counts[number, _KEY_WRITES] += row.key_lines // row.heads_fetched
+        return
+    if plan.geometry.fetch_queries:
+        _ask(t, plan, state, PLANE_Q, job)
+        state.counts[number, _BITS + PLANE_Q] += dim * row.query_bits
+    if row.first_of_block and job == row.job_start:
+        _ask(t, plan, state, PLANE_K, job)
+        state.counts[number, _BITS + PLANE_K] += row.keys * dim * row.msb_bits * row.heads_fetched
+
+
+@kernel
+def _ask(t: int, plan: Plan, state: State, plane: int, job: int) -> None:
+    request = state.requests[state.reg.requests_tail]
+    request.plane = plane
+    request.job = job
+    request.ready = t + plan.geometry.issue_latency
+    state.reg.requests_tail += 1
+
+
+@kernel
+def accept(t: int, plan: Plan, state: State) -> None:
+    """Free key lines in order; then take the next job into the register before issue, with lines for its keys."""
+    reg, rows, jobs = state.reg, plan.rows, plan.jobs
+    while reg.freed < jobs.shape[0] and state.jobs[reg.freed].key_free <= t:
+        row = jobs[reg.freed].row
+        if rows[row].last_of_block and reg.freed + 1 == rows[row].job_start + rows[row].jobs:
+            reg.key_lines += rows[_first_row(plan, row)].key_lines
+            reg.key_live -= 1
+        reg.freed += 1
+    if reg.accepted == jobs.shape[0] or reg.accepted > reg.issued:
+        return
+    job = reg.accepted
+    number = jobs[job].row
+    row = rows[number]
+    if job == row.job_start:
+        if not plan.geometry.layers_overlap and number > 0 and row.new_layer and state.jobs[job - 1].retired > t:
+            return
+        if number > 0 and state.rows[number - 1].gate > t:
+            return
+        if row.first_of_block:
+            if row.key_lines > reg.key_lines or reg.key_live >= plan.geometry.live_allocations:
+                return
+            reg.key_lines -= row.key_lines
+            reg.key_live += 1
+            state.counts[number, _KEY_WRITES] += row.key_lines
+    state.jobs[job].accepted = t
+    reg.accepted += 1
+    reg.accepted_at = t
+
+
+@kernel
+def _first_row(plan: Plan, row: int) -> int:
+    while not plan.rows[row].first_of_block:
+        row -= 1
+    return row
+
+
+@kernel
+def stall(t: int, plan: Plan, state: State) -> None:
+    """Charge a cycle in which the fetcher had no request to what keeps the next query back."""
+    reg, rows, jobs = state.reg, plan.rows, plan.jobs
+    if reg.accepted > reg.issued:
+        number = jobs[reg.issued].row
+        if reg.phases >= plan.geometry.k_phases:
+            state.counts[number, _K_PHASES] += 1
+        elif rows[number].lsb_bits > 0 and reg.window >= plan.geometry.decision_queries:
+            state.counts[number, _WINDOW] += 1
+        elif jobs[reg.issued].beats > reg.reorder_free:
+            state.counts[number, _REORDER] += 1
+        return
+    if reg.accepted == jobs.shape[0]:
+        return
+    job = reg.accepted
+    number = jobs[job].row
+    if job != rows[number].job_start:
+        return
+    if not plan.geometry.layers_overlap and number > 0 and rows[number].new_layer and state.jobs[job - 1].retired > t:
+        state.counts[number, _LAYER] += 1
+    elif number > 0 and state.rows[number - 1].gate > t:
+        state.counts[number, _CASCADE] += 1
+    elif rows[number].first_of_block:
+        state.counts[number, _KEY_SRAM] += 1

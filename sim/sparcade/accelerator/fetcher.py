@@ -7,6 +7,7 @@ from sparcade.accelerator.counters import Count
 from sparcade.accelerator.plan import OUTPUT_BITS, VALUES_BY_BEAT, Plan
 from sparcade.accelerator.state import (
     EMPTY,
+    NO_PORT,
     NO_SOURCE,
     PADDING,
     PLANE_K,
@@ -169,7 +170,7 @@ def take_words(t: int, plan: Plan, state: State) -> None:
 
 @kernel
 def cross(t: int, plan: Plan, state: State) -> bool:
-    """Address crossbar: lowest port first, one transaction a channel; then the ports take their next addresses.
+    """Address crossbar: one transaction a channel, of the lowest port or the oldest row; then ports take their next.
 
     Returns True when the address FIFOs had no room for a row, as the cycle before began.
     """
@@ -181,33 +182,23 @@ def cross(t: int, plan: Plan, state: State) -> bool:
     size, ports = state.address_rows.shape[0], geometry.fetch_ports
     for port in range(ports):
         mine = state.ports[port]
-        if mine.holds == EMPTY:
-            continue
-        row = state.address_rows[mine.slot]
         if mine.holds == PADDING:
             mine.holds = EMPTY
             reg.held -= 1
-            continue
-        if mine.holds == READ and mine.in_flight >= geometry.data_fifo:
-            continue
-        address = state.addresses[mine.slot, port]
-        channel = state.channels[address.channel]
-        if not can_send(state.memory, address.channel):
-            continue
-        state.counts[row.owner, _TX + row.plane] += 1
-        if mine.holds == WRITE_OUT:
-            send(state.memory, address.channel, address.place, WRITE, row.owner)
-        else:
-            tag = row.returns * ports + port
-            mine.in_flight += 1
-            send(state.memory, address.channel, address.place, tag, row.owner)
-            if geometry.in_order_pairing:
-                state.sent[address.channel, channel.sent_tail % state.sent.shape[1]] = tag
-                channel.sent_tail += 1
-                state.fills[port, mine.fill_tail % state.fills.shape[1]] = row.returns
-                mine.fill_tail += 1
-        mine.holds = EMPTY
-        reg.held -= 1
+        elif mine.holds == WRITE_OUT or (mine.holds == READ and mine.in_flight < geometry.data_fifo):
+            channel = state.addresses[mine.slot, port].channel
+            first = state.channels[channel].candidate
+            if not can_send(state.memory, channel):
+                continue
+            if not geometry.oldest_first:
+                _send(plan, state, port)
+            elif first == NO_PORT or mine.next < state.ports[first].next:
+                state.channels[channel].candidate = port
+    if geometry.oldest_first:
+        for channel in range(geometry.channels):
+            if state.channels[channel].candidate != NO_PORT:
+                _send(plan, state, state.channels[channel].candidate)
+                state.channels[channel].candidate = NO_PORT
     for port in range(ports):
         mine = state.ports[port]
         if mine.holds != EMPTY or mine.next == reg.pushed:
@@ -229,6 +220,28 @@ def cross(t: int, plan: Plan, state: State) -> bool:
     while reg.oldest < reg.pushed and state.address_rows[reg.oldest % size].taken == ports:
         reg.oldest += 1
     return full
+
+
+@kernel
+def _send(plan: Plan, state: State, port: int) -> None:
+    """The address in a port's register goes into the register of its channel."""
+    mine = state.ports[port]
+    row, address = state.address_rows[mine.slot], state.addresses[mine.slot, port]
+    state.counts[row.owner, _TX + row.plane] += 1
+    if mine.holds == WRITE_OUT:
+        send(state.memory, address.channel, address.place, WRITE, row.owner)
+    else:
+        tag = row.returns * plan.geometry.fetch_ports + port
+        mine.in_flight += 1
+        send(state.memory, address.channel, address.place, tag, row.owner)
+        if plan.geometry.in_order_pairing:
+            queue = state.channels[address.channel]
+            state.sent[address.channel, queue.sent_tail % state.sent.shape[1]] = tag
+            queue.sent_tail += 1
+            state.fills[port, mine.fill_tail % state.fills.shape[1]] = row.returns
+            mine.fill_tail += 1
+    mine.holds = EMPTY
+    state.reg.held -= 1
 
 
 @kernel

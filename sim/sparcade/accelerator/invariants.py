@@ -27,16 +27,16 @@ INVARIANTS = (
 def check(run: RunResult, plan: Plan, reads_returned: int) -> None:
     """Raise `InvariantError` naming the first law that fails."""
     total, work, dim = run.total(), run.workload, run.workload.shape.head_dim
-    queries = work.queries
-    passes = queries["visible"].astype(np.int64) * (1 + queries["refetch"])
+    jobs = plan.jobs
+    passes = jobs.visible * (1 + jobs.refetch)
     fetched = _fetched(run, plan)
     seconds = run.cycles / (run.arch.clock_ghz * 1e9)
     holds = (
         bool((run.counts >= 0).all()),
         all(idle >= 0 for idle in run.idle().values()),
         total["macs_qk"] == int(passes.sum()) * dim,
-        total["macs_pv"] == int(queries["values"].sum(dtype=np.int64)) * dim,
-        total["refetches"] == int(queries["refetch"].sum()),
+        total["macs_pv"] == int(jobs["values"].sum()) * dim,
+        total["refetches"] == int(jobs.refetch.sum()),
         all(total[f"bits_{kind}"] == int((count * width).sum()) * dim for kind, (count, width) in fetched.items()),
         all(_whole_transactions(run, total, kind, *vectors) for kind, vectors in fetched.items()),
         bytes_moved(total, run.arch) <= run.arch.peak_gbps * 1e9 * seconds * (1 + 1e-9),
@@ -57,15 +57,16 @@ def _dram_requests(total: dict[str, int]) -> int:
 
 def _fetched(run: RunResult, plan: Plan) -> dict[str, tuple[Ints, Ints]]:
     """Vectors and their width [bits] that each row moves, by kind."""
-    rows, first = plan.rows, plan.rows.first_of_block
-    refetching = np.isin(rows.block, rows.block[plan.jobs.row[plan.jobs.refetch]])
-    outputs = rows.jobs * run.arch.write_outputs
+    rows, jobs, arch = plan.rows, plan.jobs, run.arch
+    fetches = np.unique(jobs.lsb_group[jobs.refetch], return_index=True)[1]
+    asking = jobs.row[jobs.refetch][fetches]
+    lsb_fetches = np.bincount(asking, minlength=len(rows))
     return {
-        "q": (rows.queries_fetched, rows.query_bits),
-        "k_msb": (rows.keys * first, rows.msb_bits),
-        "k_lsb": (rows.keys * (first & refetching), rows.lsb_bits),
-        "v": (rows.new, rows.value_bits),
-        "out": (outputs, np.full(len(rows), OUTPUT_BITS)),
+        "q": (rows.jobs * arch.fetch_queries, rows.query_bits),
+        "k_msb": (rows["keys"] * rows.first_of_block, rows.msb_bits * rows.heads_fetched),
+        "k_lsb": (rows["keys"] * lsb_fetches, rows.lsb_bits),
+        "v": (rows.new, rows.value_bits * rows.heads_fetched),
+        "out": (rows.jobs * arch.write_outputs, np.full(len(rows), OUTPUT_BITS)),
     }
 
 

@@ -85,6 +85,7 @@ GEOMETRY = np.dtype(
             "topk_fifo",  # beats
             "topk_overlapped",
             "in_order_pairing",
+            "oldest_first",
             "q_base",
             "out_base",
         )
@@ -291,6 +292,7 @@ def geometry_of(head_dim: int, arch: Arch, bases: dict[str, Any]) -> Record:
         topk_latency=arch.topk.latency,
         topk_fifo=max(1, arch.topk.capacity // width),
         topk_overlapped=arch.topk.engine == "overlapped",
+        oldest_first=arch.crossbar == "oldest row first",
         in_order_pairing=arch.dram.pairing == "in order of arrival",
         q_base=bases["q"],
         out_base=bases["out"],

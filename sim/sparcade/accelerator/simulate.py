@@ -85,6 +85,7 @@ def _memory(arch: Arch, *, owners: int) -> Memory:
         channels=dram.channels,
         fifo=1,
         outstanding=dram.ideal.outstanding if ideal else dram.outstanding,
+        early_reuse=dram.early_reuse,
         owners=owners,
         ticks_per_cycle=arch.dram_ticks_per_cycle,
         transaction_bytes=dram.transaction_bytes,

@@ -23,7 +23,7 @@ NO_JOB = -1
 PLANE_Q, PLANE_K, PLANE_LSB, PLANE_V, PLANE_OUT = range(5)
 #: Sources of the fetcher: Q, K and LSB planes; V; outputs.
 SOURCE_KEYS, SOURCE_VALUES, SOURCE_OUTPUTS = range(3)
-NO_SOURCE = -1
+NO_SOURCE = NO_PORT = -1
 #: What a port's register holds.
 EMPTY, READ, WRITE_OUT, PADDING = range(4)
 #: Rows that realignment can list: more than it holds.
@@ -179,7 +179,7 @@ PORT = np.dtype([("next", "i8"), ("holds", "i8"), ("slot", "i8"), ("in_flight", 
 RETURN_ROW = np.dtype([("plane", "i8"), ("job", "i8"), ("words", "i8"), ("missing", "i8"), ("ready", "i8"),
                        ("complete", "i8"), ("last", "?")])  # fmt: skip
 #: A channel: completed reads, reads sent in order.
-CHANNEL = np.dtype([("done_head", "i8"), ("done_tail", "i8"), ("sent_head", "i8"),
+CHANNEL = np.dtype([("candidate", "i8"), ("done_head", "i8"), ("done_tail", "i8"), ("sent_head", "i8"),
                     ("sent_tail", "i8")])  # fmt: skip
 WRITTEN = np.dtype([("plane", "i8"), ("job", "i8"), ("complete", "i8"), ("ready", "i8")])
 RANKED = np.dtype([("job", "i8"), ("arrived", "i8"), ("beats", "i8"), ("out", "i8")])
@@ -258,4 +258,5 @@ def initial_state(plan: Plan, memory: Memory) -> State:
     for name in ("final", "key_free", "retired"):
         state.jobs[name] = NEVER
     state.ports.taken_at = LONG_AGO
+    state.channels.candidate = NO_PORT
     return state

@@ -55,6 +55,7 @@ class Dram:
     device: Device = field(default_factory=lambda: load_device("hbm2"))  #: or the name of its preset
     mapping: str = "PcBgCo"  #: of addresses to channels, banks, rows (sparcade.dram.mapping)
     outstanding: int = 16  #: transactions sent to a channel's controller and not completed
+    early_reuse: bool = True  #: a transaction may take the place of one that completes in the same cycle
     pairing: Literal["by id", "in order of arrival"] = "by id"  #: of responses with the requests of their channel
     toggle_rate: float = 0.5  #: share of data bits that change, for energy
     standby: bool = False  #: charge standby power
@@ -138,6 +139,7 @@ class Arch:
     fetch_ports: int = 32  #: addresses in a row, transactions returned in a row
     address_fifo: int = 64  #: per port [transactions]
     data_fifo: int = 64  #: per port: transactions sent and not left [transactions]
+    crossbar: Literal["oldest row first", "lowest port first"] = "oldest row first"  #: of the ports that ask a channel
     fifo_latency: int = 2  #: push to visible at the head [cycles]
     realign_rows: int = 2  #: rows held for realignment
     converter_lines: int = 2  #: buffer lines converted and written per cycle

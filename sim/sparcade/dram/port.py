@@ -29,6 +29,7 @@ PORT = np.dtype(
             "ideal",
             "latency",  # of the ideal memory [cycles]
             "outstanding",  # per channel
+            "early_reuse",
             "transaction_bytes",
             "tick_numerator",  # DRAM ticks in a core cycle, as a fraction
             "tick_denominator",
@@ -59,6 +60,7 @@ def new_memory(
     channels: int,
     fifo: int,
     outstanding: int,
+    early_reuse: bool,
     owners: int,
     ticks_per_cycle: Fraction,
     transaction_bytes: int,
@@ -69,6 +71,7 @@ def new_memory(
     Parameters
     ----------
     fifo : address FIFO per channel [transactions].
+    early_reuse : a transaction may take the place of one that completes in the same cycle.
     owners : rows that commands are charged to.
     ideal_latency : cycles of the ideal memory; 0 for the controllers.
     """
@@ -78,6 +81,7 @@ def new_memory(
             ideal=ideal_latency > 0,
             latency=ideal_latency,
             outstanding=outstanding,
+            early_reuse=early_reuse,
             transaction_bytes=transaction_bytes,
             tick_numerator=ticks_per_cycle.numerator,
             tick_denominator=ticks_per_cycle.denominator,
@@ -126,7 +130,7 @@ def is_empty(memory: Memory) -> bool:
 def advance(memory: Memory, channel: int, t: int) -> None:
     """Core cycle t of one channel: completions, then at most one transaction leaves the address FIFO.
 
-    It leaves if, as the cycle began, fewer than `outstanding` were on their way.
+    It leaves if fewer than `outstanding` are on their way, or were as the cycle began (without `early_reuse`).
     """
     fifo, state = memory.fifos[channel], memory.dram.channels[channel]
     full = state.outstanding >= memory.port.outstanding
@@ -134,6 +138,8 @@ def advance(memory: Memory, channel: int, t: int) -> None:
         _complete_ideal(memory, channel, t)
     else:
         catch_up(memory, channel, t)
+    if memory.port.early_reuse:
+        full = state.outstanding >= memory.port.outstanding
     if fifo.queued == 0 or full:
         return
     capacity = memory.requests.shape[0] // memory.dram.spec.channels

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from sparcade._files import content_hash
 from sparcade.accelerator import RunResult, simulate
+from sparcade.accelerator.bounds import BOUNDS, bounds_frame
 from sparcade.accelerator.invariants import INVARIANTS
 from sparcade.accelerator.result import KINDS, bits_needed, bytes_moved
 from sparcade.arch import Arch
@@ -65,7 +67,7 @@ class Evaluation:
             "total": self.part(self.run, None),
             "phases": {name: self.part(self.run, name) for name in PHASES if self.run.phase(name).any()},
             "idle_cycles": self.run.idle(),
-            "bound": dict(zip(("module", "share"), self.bound(), strict=True)),
+            "bounds": self.bounds(),
             "layers": self.layers(self.run),
             "heads": self.run.frame("layer", "head").to_dict("records"),
             "output_errors": [error.to_dict() for error in self.errors],
@@ -147,8 +149,9 @@ class Evaluation:
         return table
 
     def layers(self, run: RunResult) -> list[dict[str, Any]]:
-        """Counters and energy of each layer in each phase; the energies add up to the run's."""
-        records = run.frame("phase", "layer").to_dict("records")
+        """Counters, bounds and energy of each layer in each phase; the energies add up to the run's."""
+        bounds = bounds_frame(run, "phase", "layer").drop(columns=["phase", "layer", "cycles"])
+        records = pd.concat([run.frame("phase", "layer"), bounds], axis=1).to_dict("records")
         table: list[dict[str, Any]] = [{str(name): value for name, value in record.items()} for record in records]
         for layer in table:
             energy = energy_joules(layer, arch=run.arch, profile=self.profile)
@@ -159,13 +162,12 @@ class Evaluation:
             raise InvariantError(f"invariant violated: {ENERGY_LAW}")
         return table
 
-    def bound(self) -> tuple[str, float]:
-        """What was busy for the largest share of the cycles, and that share."""
-        total, arch = self.run.total(), self.run.arch
-        busy = {module: total[f"{module}_busy"] for module in ("qk", "softmax", "topk", "pv", "cascade")}
-        busy["dram"] = round(bytes_moved(total, arch) * arch.clock_ghz / arch.peak_gbps)
-        module = max(busy, key=lambda name: busy[name])
-        return module, busy[module] / self.run.cycles
+    def bounds(self) -> dict[str, Any]:
+        """The closed-form bounds of the whole run, and the largest of them with its share of the cycles."""
+        frame = bounds_frame(self.run, "phase").drop(columns=["phase", "bound", "bound_share"]).sum()
+        cycles = {name: int(frame[f"bound_{name}"]) for name in BOUNDS}
+        module = max(cycles, key=lambda name: cycles[name])
+        return {"cycles": cycles, "module": module, "share": cycles[module] / self.run.cycles}
 
 
 def dense_kv_bits(run: RunResult, phase: str | None) -> int:

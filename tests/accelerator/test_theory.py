@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 
 from sparcade.accelerator import RunResult, simulate
+from sparcade.accelerator.bounds import bounds_frame
 from sparcade.arch import Arch, load_arch
+from sparcade.dram import DramSystem, requests
+from sparcade.errors import WorkloadError
 from sparcade.policy import LocalValuePruning, ProgressiveQuantization, TokenPruning, apply
-from sparcade.workload import Workload
+from sparcade.workload import Workload, WorkloadShape
+from sparcade.workload.tables import PASS, QUERY, ROW
 from support import policy, random_tensors, trace_of
 
 SPATTEN = load_arch("spatten", ["dram.kind=ideal"])
@@ -49,24 +53,29 @@ def decode_only(work: Workload) -> Workload:
     return dataclasses.replace(work, rows=row, queries=queries, key_ids=keys, value_ids=values)
 
 
-def test_latency_of_one_unloaded_query(tmp_path: Path) -> None:
-    """One decode query on 64 keys: fetch, Q x K, softmax, decision, V fetch, prob x V, write, in the preset's terms."""
-    run = simulate(decode_only(workload(tmp_path, prompt=63, steps=1)), SPATTEN)
-    fetch = 1 + SPATTEN.dram.ideal.latency + SPATTEN.fetch_latency  # accepted in the cycle after issue
+@pytest.mark.parametrize("kind", ["ideal", "controller"])
+def test_latency_of_one_unloaded_query(tmp_path: Path, kind: str) -> None:
+    """One decode query on 64 keys: fetch, Q x K, softmax, decision, V fetch, prob x V, in the preset's terms.
+
+    The DRAM term is the ideal memory's latency and rate, or what the controllers alone take for the same 192 reads.
+    """
+    arch = load_arch("spatten", [f"dram.kind={kind}", "write_outputs=false"])
+    run = simulate(decode_only(workload(tmp_path, prompt=63, steps=1)), arch)
+    vectors = -(-64 * 3 // arch.dram.channels)  # 192 transactions at one a channel and cycle
+    stream = 20 + vectors
+    if kind == "controller":
+        stream = DramSystem("hbm2", channels=16).run([requests(np.arange(192) * 32)]).seconds * 1e9
+    half = 4 + vectors / 2  # the second half of V is asked for 4 beats behind the first
+    if kind == "controller":
+        half = max(half, stream / 2)
+    prepare_split, register = 2, 1
+    to_dram = prepare_split + arch.fifo_latency + register
+    to_buffer = register + arch.fifo_latency + register + arch.convert_latency
     beats = 64 // 8
-    softmax = SPATTEN.qk_latency + SPATTEN.softmax.latency + (beats - 1) + SPATTEN.decision_latency
-    last_keys = 5  # 3 Q + 192 K transactions leave at 32 a cycle, Q in a return of its own
-    want = (
-        fetch
-        + last_keys
-        + (beats - 1)
-        + softmax
-        + fetch
-        + (beats - 1)
-        + SPATTEN.pv_latency
-        + 1
-        + SPATTEN.dram.ideal.latency
-    )
+    want = register + arch.issue_latency + to_dram + stream + to_buffer
+    want += arch.qk_latency + arch.softmax.latency + beats - 1 + arch.decision_latency + arch.reorder_latency
+    want += beats // 2 + register + to_dram + (stream - vectors) + half + to_buffer
+    want += arch.pv_latency
     assert abs(run.cycles - want) <= 10, (run.cycles, want)
 
 
@@ -136,7 +145,13 @@ def test_a_cascade_selection_holds_the_next_layer(tmp_path: Path) -> None:
         {"multipliers": 1024},
         {"k_phases": 16},
         {"decision_queries": 32},
-        {"fetch_latency": 1},
+        {"convert_latency": 1},
+        {"address_fifo": 256},
+        {"data_fifo": 256},
+        {"decision_maxima": 64},
+        {"probability_fifo": 256},
+        {"reorder_beats": 1 << 14},
+        {"live_allocations": 64},
         {"topk": dataclasses.replace(SPATTEN.topk, lanes=64)},
         {"dram": dataclasses.replace(SPATTEN.dram, channels=32)},
     ],
@@ -158,3 +173,79 @@ def test_idle_busy_and_stalled_cycles_sum_to_elapsed(tmp_path: Path) -> None:
     assert np.array_equal(
         run.frame("layer", "head").sum().to_numpy()[2:], frame.drop(columns="phase").sum().to_numpy()[1:]
     )
+
+
+def one_query(*, keys: int, values: int, bits: int = 12, refetch: bool = False, heads: int = 1) -> Workload:
+    """`heads` decode queries of 64-vectors; local V with a pass list of halvings where values < keys."""
+    rows, queries = np.zeros(heads, ROW), np.zeros(heads, QUERY)
+    sizes = [keys >> shift for shift in range(max(1, keys.bit_length() - 1))] if values < keys else []
+    passes = np.zeros(len(sizes) * heads, PASS)
+    passes["size"] = sizes * heads
+    start = np.arange(heads)
+    rows["head"] = rows["kv_head"] = start
+    for name, value in (("step", 1), ("context", keys), ("keys", keys), ("values", values), ("queries", 1),
+                        ("query_bits", 12), ("msb_bits", bits), ("lsb_bits", 4 * refetch), ("value_bits", bits)):  # fmt: skip
+        rows[name] = value
+    rows["key_start"], rows["value_start"], rows["query_start"] = start * keys, start * values, start
+    for name, value in (("token", keys - 1), ("visible", keys), ("values", values), ("refetch", refetch),
+                        ("passes", len(sizes))):  # fmt: skip
+        queries[name] = value
+    queries["pass_start"] = start * len(sizes)
+    shape = WorkloadShape(
+        name="query", layers=1, heads=heads, kv_heads=heads, head_dim=64, max_context=keys, policy="none",
+        policy_settings={}, trace_hash="", ids="synthetic",
+    )  # fmt: skip
+    ids = np.tile(np.arange(keys, dtype=np.uint32), heads), np.tile(np.arange(values, dtype=np.uint32), heads)
+    return Workload(shape=shape, rows=rows, queries=queries, passes=passes, key_ids=ids[0], value_ids=ids[1])
+
+
+@pytest.mark.parametrize(
+    ("bound", "work", "settings"),
+    [
+        ("dram", {"keys": 1024, "values": 1024}, ["multipliers=4096", "max_scores_per_cycle=64"]),
+        ("qk", {"keys": 1024, "values": 64, "bits": 4, "refetch": True}, ["topk.lanes=4096", "key_sram.lines=4096"]),
+        ("topk", {"keys": 1024, "values": 512, "bits": 4}, ["topk.lanes=1"]),
+    ],
+)
+def test_each_bound_is_reached_by_a_workload_that_isolates_it(
+    bound: str, work: dict[str, int], settings: list[str]
+) -> None:
+    """The closed form of the bound is at least 85 % of the simulated cycles, and never more."""
+    many = ["fetch_queries=false", "write_outputs=false", "softmax.fifo_beats=1024", "dram.kind=ideal", *settings]
+    run = simulate(one_query(**work, heads=64), load_arch("spatten", many))
+    table = bounds_frame(run, "phase")
+    assert table["bound"][0] == bound
+    assert 0.85 * run.cycles <= table[f"bound_{bound}"][0] <= run.cycles
+
+
+def test_prefill_on_few_multipliers_reaches_the_bound_of_prob_x_v(tmp_path: Path) -> None:
+    """Full attention weighs as many values as keys, each fetched once: prob x V and Q x K are busy all the time."""
+    arch = load_arch("spatten-eighth", ["dram.kind=ideal"])
+    run = simulate(workload(tmp_path, prompt=256, mask="full"), arch)
+    table = bounds_frame(run, "phase")
+    assert 0.95 * run.cycles <= table["bound_pv"][0] == table["bound_qk"][0] <= run.cycles
+
+
+@pytest.mark.parametrize("keys", [4096, 32768])
+def test_contexts_beyond_the_buffers_are_streamed(keys: int) -> None:
+    """A query of one pass goes through the key buffer as a ring, and takes what DRAM and Q x K take."""
+    arch = load_arch("spatten-long", ["dram.kind=ideal"])
+    run = simulate(one_query(keys=keys, values=keys // 4), arch)
+    total = run.total()
+    assert total["tx_k_msb"] == 3 * keys
+    assert total["key_sram_writes"] == keys // 8 > arch.key_sram.lines
+    roomy = load_arch("spatten-long", ["dram.kind=ideal", "key_sram.lines=8192", "value_sram.lines=8192"])
+    assert run.cycles <= simulate(one_query(keys=keys, values=keys // 4), roomy).cycles * 1.05
+
+
+def test_a_recomputed_query_longer_than_the_buffer_is_refused() -> None:
+    with pytest.raises(WorkloadError, match="key_sram.lines"):
+        simulate(one_query(keys=4096, values=4096, bits=8, refetch=True), load_arch("spatten-long"))
+
+
+@pytest.mark.parametrize("dim", [8, 16, 32, 64, 96, 128, 192, 256])
+def test_head_sizes(tmp_path: Path, dim: int) -> None:
+    """Q x K takes D / M of a cycle a key; conservation laws hold for every head size."""
+    total = simulate(workload(tmp_path, prompt=30, steps=2, dim=dim), SPATTEN).total()
+    keys_per_cycle = min(8, 512 // dim)
+    assert total["qk_busy"] == sum(-(-keys // keys_per_cycle) for keys in range(1, 33))

@@ -90,9 +90,7 @@ COUNTERS: dict[Count, Counter] = {
     Count.FETCH_WINDOW: _counter("fetch_window", "cycles", "fetcher stalled: too many undecided queries"),
     Count.FETCH_REORDER: _counter("fetch_reorder", "cycles", "fetcher stalled: reorder buffer full"),
     Count.FETCH_KEY_SRAM: _counter("fetch_key_sram", "cycles", "fetcher stalled: key SRAM full"),
-    Count.FETCH_ADDRESS_FIFO: _counter(
-        "fetch_address_fifo", "cycles", "fetcher stalled: a port's address FIFO full"
-    ),
+    Count.FETCH_ADDRESS_FIFO: _counter("fetch_address_fifo", "cycles", "fetcher stalled: a port's address FIFO full"),
     Count.FETCH_DATA_FIFO: _counter("fetch_data_fifo", "cycles", "fetcher stalled: a port's data FIFO full"),
     Count.QK_BUSY: _counter("qk_busy", "cycles", "Q x K multiplied"),
     Count.QK_WAIT_Q: _counter("qk_wait_q", "cycles", "Q x K stalled: query not there"),

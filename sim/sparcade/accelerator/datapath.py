@@ -103,7 +103,7 @@ def _end_row(t: int, plan: Plan, state: State, number: int) -> None:
         member = number
         while member >= 0 and rows[member].block == rows[number].block:
             if rows[member].new > 0:
-                reg.value_lines += rows[member].value_lines
+                reg.value_lines += rows[member].value_alloc
                 reg.value_live -= 1
             member -= 1
     if rows[number].head_selection:
@@ -235,7 +235,7 @@ def _emit(t: int, plan: Plan, state: State, job: int, beat: int) -> bool:
     if reg.pending_beat or reg.beats_out - reg.beats_done >= geometry.probability_fifo:
         return False
     if beat == 0 and fetches:
-        reg.value_lines -= row.value_lines
+        reg.value_lines -= row.value_alloc
         reg.value_live += 1
         state.counts[number, _VALUE_WRITES] += row.value_lines
         state.counts[number, _BITS + PLANE_V] += row.new * geometry.head_dim * row.value_bits * row.heads_fetched
@@ -260,7 +260,7 @@ def _value_stall(plan: Plan, state: State, job: int, number: int) -> bool:
     reg, geometry = state.reg, plan.geometry
     if geometry.value_overlap_lines < geometry.value_lines and reg.overlap_job < job:
         return True
-    return plan.rows[number].value_lines > reg.value_lines or reg.value_live >= geometry.live_allocations
+    return plan.rows[number].value_alloc > reg.value_lines or reg.value_live >= geometry.live_allocations
 
 
 @kernel

@@ -397,15 +397,20 @@ def _take_keys(t: int, plan: Plan, state: State) -> bool:
     if reg.requests_head == reg.requests_tail or state.requests[reg.requests_head].ready > t:
         return False
     request = state.requests[reg.requests_head]
-    vectors = _vectors(plan, request.plane, request.job)
-    _begin(plan, state, request.plane, request.job, request_vector(state, request.plane, request.job), vectors)
+    vectors, first = _vectors(plan, request.plane, request.job), _next_vector(state, request.plane, request.job)
+    if request.plane == PLANE_K:
+        reading = reg.read_head < reg.read_tail and state.readers[reg.read_head].job == request.job
+        read = reg.read_beat * plan.geometry.width if reading else 0
+        if first + plan.geometry.fetch_ports > read + plan.rows[plan.jobs[request.job].row].key_window:
+            return False
+    _begin(plan, state, request.plane, request.job, first, vectors)
     if reg.row_end == vectors:
         reg.requests_head += 1
     return True
 
 
 @kernel
-def request_vector(state: State, plane: int, job: int) -> int:
+def _next_vector(state: State, plane: int, job: int) -> int:
     """First vector of the next row of the request at the head: behind the last row, if that was of it."""
     reg = state.reg
     return reg.row_end if reg.lock == SOURCE_KEYS and reg.row_plane == plane and reg.row_job == job else 0
@@ -420,6 +425,9 @@ def _take_values(plan: Plan, state: State) -> bool:
     job = plan.rows[row].job_start
     if plan.rows[row].value_mode == VALUES_BY_BEAT:
         if reg.group_job != job or not _group_ready(plan, state):
+            return False
+        read = reg.pv_beat * plan.geometry.width if reg.pv_job == job else 0
+        if reg.values_next + plan.geometry.fetch_ports > read + plan.rows[row].value_window:
             return False
         _begin(plan, state, PLANE_V, job, reg.values_next, reg.group_vectors)
         reg.group_taken = reg.row_end

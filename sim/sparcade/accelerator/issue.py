@@ -98,7 +98,7 @@ def accept(t: int, plan: Plan, state: State) -> None:
     while reg.freed < jobs.shape[0] and state.jobs[reg.freed].key_free <= t:
         row = jobs[reg.freed].row
         if rows[row].last_of_block and reg.freed + 1 == rows[row].job_start + rows[row].jobs:
-            reg.key_lines += rows[_first_row(plan, row)].key_lines
+            reg.key_lines += rows[_first_row(plan, row)].key_alloc
             reg.key_live -= 1
         reg.freed += 1
     if reg.accepted == jobs.shape[0] or reg.accepted > reg.issued:
@@ -112,9 +112,9 @@ def accept(t: int, plan: Plan, state: State) -> None:
         if number > 0 and state.rows[number - 1].gate > t:
             return
         if row.first_of_block:
-            if row.key_lines > reg.key_lines or reg.key_live >= plan.geometry.live_allocations:
+            if row.key_alloc > reg.key_lines or reg.key_live >= plan.geometry.live_allocations:
                 return
-            reg.key_lines -= row.key_lines
+            reg.key_lines -= row.key_alloc
             reg.key_live += 1
             state.counts[number, _KEY_WRITES] += row.key_lines
     state.jobs[job].accepted = t

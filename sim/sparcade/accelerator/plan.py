@@ -116,6 +116,10 @@ ROW_PLAN = np.dtype(
         ("cascade_elements", "i8"),
         ("key_lines", "i8"),  # buffer lines of the keys of the block, and of the values this row adds
         ("value_lines", "i8"),
+        ("key_alloc", "i8"),  # of them, lines that are allocated: all, or the whole buffer for a streamed row
+        ("value_alloc", "i8"),
+        ("key_window", "i8"),  # vectors that may be asked for and not read
+        ("value_window", "i8"),
         ("value_mode", "i8"),  # see VALUES_*
         ("first_of_block", "?"),
         ("last_of_block", "?"),
@@ -229,6 +233,7 @@ def make_plan(workload: Workload, arch: Arch) -> Plan:
         cascade_elements=token_elements + head_elements,
     )
     rows.value_mode = _value_modes(rows, queries["values"], arch)
+    _stream(rows, refetch, arch, geometry)
     jobs = records(
         JOB_PLAN,
         row=owner,
@@ -315,7 +320,7 @@ def _pairs(wide: dict[str, Ints]) -> Ints:
     six = (wide["msb_bits"] == 6) & (wide["queries"] == 1)
     for row in range(1, len(pair)):
         same = all(column[row] == column[row - 1] for column in place)
-        if same and six[row] and six[row - 1] and pair[row - 1] != 1:
+        if same and six[row] and six[row - 1] and pair[row - 1] == 0:
             pair[row - 1], pair[row] = 1, 2
     return pair
 
@@ -328,6 +333,20 @@ def _blocks(
     first &= pair != 2
     last = np.append(first[1:], True)
     return np.cumsum(first) - 1, first, last
+
+
+def _stream(rows: Table, refetch: npt.NDArray[np.bool_], arch: Arch, geometry: Record) -> None:
+    """Lines and windows: blocks of one query and one pass may be longer than a buffer, and go through it as a ring."""
+    alone = (np.bincount(rows.block, rows.jobs) == 1)[rows.block]
+    per_line = max(1, arch.multipliers // int(geometry.head_dim))
+    streamable = {"key": alone & ~refetch[rows.job_start], "value": alone & (rows.value_mode == VALUES_BY_BEAT)}
+    for name, buffer in (("key", arch.key_sram.lines), ("value", arch.value_sram.lines)):
+        lines = rows[f"{name}_lines"]
+        window = buffer // int(geometry.dwell) * per_line
+        room = window >= int(geometry.fetch_ports + geometry.width)  # else a row of addresses could wait for ever
+        streamed = streamable[name] & (lines > buffer) & np.bool_(room)
+        rows[f"{name}_alloc"] = np.where(streamed, buffer, lines)
+        rows[f"{name}_window"] = np.where(streamed, window, np.int64(1) << 40)
 
 
 def _value_modes(rows: Table, values: Ints, arch: Arch) -> Ints:
@@ -430,13 +449,13 @@ def _check_capacity(workload: Workload, arch: Arch, geometry: Record, rows: Tabl
             got=f"{-(-end >> 20):,} MiB of K, V, Q and outputs",
             remedy="--set dram.channels=N with more channels, or a larger device",
         )
-    block_values = np.bincount(rows.block, rows.value_lines).astype(np.int64)
+    block_values = np.bincount(rows.block, rows.value_alloc).astype(np.int64)
     beats = int(jobs.beats.max())
     limits = [
         ("topk.capacity", int((jobs.visible * jobs.ranked).max()), arch.topk.capacity, "local V candidates"),
         ("topk.capacity", int(workload.rows["token_n"].max()), arch.topk.capacity, "cascade token candidates"),
         ("reorder_beats", beats, arch.reorder_beats, "score beats of one query"),
-        ("key_sram.lines", int(rows.key_lines.max()), arch.key_sram.lines, "lines of one head's keys"),
+        ("key_sram.lines", int(rows.key_alloc.max()), arch.key_sram.lines, "lines of one head's keys"),
         ("live_allocations", _most_fetching_rows(rows), arch.live_allocations, "heads fetching values of one KV head"),
         ("value_sram.lines", int(block_values.max()), arch.value_sram.lines, "lines of one KV head's values"),
     ]

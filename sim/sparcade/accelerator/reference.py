@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,20 +35,21 @@ RETRY_CYCLES = 5
 #: Base addresses of request i in the released bench, and what is added per request.
 KEY_BASE, LSB_BASE, VALUE_BASE, STRIDE = 0x0AB10000, 0x0AB20000, 0x0CD10000, 0x10000
 _COLUMNS = ("key_fetch_num", "value_fetch_num", "key_bits", "value_bits", "lsb_refetch", "topk_latency", "last")
+#: Where `_table` puts the line of a row.
+_LINE = "line number"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """One case: cycles of the RTL and of the model, and the response times of single requests."""
+    """One case: cycles of the RTL and of the model, in total and until the response to each listed request."""
 
     case: str
     arch: str
     memory: str
-    requests: int
     rtl_cycles: int
     cycles: int
-    responses: Ints  #: model minus RTL, of the requests the reference lists [cycles]
-    worst_relative: float  #: largest difference of a response time, as a fraction of it
+    rtl_responses: Ints
+    responses: Ints
 
     @property
     def difference(self) -> int:
@@ -55,14 +57,15 @@ class Comparison:
         return self.cycles - self.rtl_cycles
 
     @property
-    def exact(self) -> bool:
-        """Total cycles are equal."""
-        return self.difference == 0
-
-    @property
     def within(self) -> bool:
         """Total cycles agree within the tolerance of the memory."""
         return abs(self.difference) <= max(RETRY_CYCLES, TOLERANCE[self.memory] * self.rtl_cycles)
+
+    @property
+    def responses_within(self) -> int:
+        """Responses whose time agrees within the tolerance."""
+        off = np.abs(self.responses - self.rtl_responses)
+        return int((off <= np.maximum(RETRY_CYCLES, TOLERANCE[self.memory] * self.rtl_responses)).sum())
 
 
 def requests_of(path: Path) -> dict[str, Ints]:
@@ -71,32 +74,41 @@ def requests_of(path: Path) -> dict[str, Ints]:
     Raises
     ------
     WorkloadError
-        When a column is missing or a field is no integer: with line and column.
+        When the file cannot be read, a column is missing or a field is no integer: with line and column.
     """
-    text = gzip.decompress(path.read_bytes()).decode()
+    rows = _table(path, _COLUMNS)
+    return {name: np.array([_integer(path, row, name) for row in rows], np.int64) for name in _COLUMNS}
+
+
+def _table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    """Rows of a CSV file, plain or gzip, that has the columns."""
+    try:
+        content = path.read_bytes()
+        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise _bad(str(path), "a readable CSV file", f"{type(error).__name__}: {error}") from error
     reader = csv.DictReader(text.splitlines())
-    rows = list(reader)
-    table = {}
-    for name in _COLUMNS:
-        if name not in (reader.fieldnames or ()):
-            raise _bad(path, 1, name, f"a column {name!r}", ", ".join(reader.fieldnames or ()))
-        values = []
-        for line, row in enumerate(rows, start=2):
-            field = row[name]
-            if field is None or not field.isdigit():
-                raise _bad(path, line, name, "an integer", repr(field))
-            values.append(int(field))
-        table[name] = np.array(values, np.int64)
-    return table
+    names = reader.fieldnames or ()
+    for name in columns:
+        if name not in names:
+            raise _bad(f"{path}, line 1", f"a column {name!r}", ", ".join(names) or "an empty file")
+    return [{**row, _LINE: str(reader.line_num)} for row in reader]
 
 
-def _bad(path: Path, line: int, column: str, expected: str, got: str) -> WorkloadError:
+def _integer(path: Path, row: dict[str, str], column: str) -> int:
+    field = row[column]
+    if field is None or not field.isdecimal():
+        raise _bad(f"{path}, line {row[_LINE]}, column {column}", "a whole number", repr(field))
+    return int(field)
+
+
+def _bad(where: str, expected: str, got: str) -> WorkloadError:
     return WorkloadError(
-        "the reference case is damaged",
-        where=f"{path}, line {line}, column {column}",
+        "the reference folder is damaged",
+        where=where,
         expected=expected,
         got=got,
-        remedy="take the folder anew",
+        remedy="take the folder anew; its README says what it holds",
     )
 
 
@@ -130,6 +142,10 @@ def plan_requests(requests: dict[str, Ints], arch: Arch) -> Plan:
         heads_fetched=heads,
         key_lines=lines_of(keys, arch, geometry) * heads,
         value_lines=lines_of(new, arch, geometry) * heads,
+        key_alloc=lines_of(keys, arch, geometry) * heads,
+        value_alloc=lines_of(new, arch, geometry) * heads,
+        key_window=np.full(count, 1 << 40),
+        value_window=np.full(count, 1 << 40),
         value_mode=np.where(new > 0, VALUES_BY_BEAT, VALUES_NONE),
         k_base=base(KEY_BASE),
         lsb_base=base(LSB_BASE),
@@ -150,37 +166,51 @@ def plan_requests(requests: dict[str, Ints], arch: Arch) -> Plan:
     return Plan(geometry, rows, jobs, table, table)
 
 
-def compare(folder: str | Path, names: tuple[str, ...] = (), most_requests: int = 1 << 40) -> Iterator[Comparison]:
-    """Run the cases of a folder laid out as the reference (see its README) and compare, in the order of results.csv."""
+def compare(folder: str | Path, prefix: str = "", most_requests: int = 1 << 40) -> Iterator[Comparison]:
+    """Run the cases of a folder laid out as the reference (see its README) and compare, in the order of results.csv.
+
+    Parameters
+    ----------
+    prefix : only cases whose name begins so; most_requests : only cases of at most so many requests.
+
+    Raises
+    ------
+    WorkloadError
+        When a file is missing or damaged, or an arch or memory has no model.
+    """
     folder = Path(folder)
+    path = folder / "results.csv"
     responses: dict[tuple[str, str], dict[str, list[tuple[int, int]]]] = {}
-    with (folder / "results.csv").open() as file:
-        results = list(csv.DictReader(file))
-    for result in results:
+    for result in _table(path, ("case", "arch", "memory", "requests", "cycles")):
         case, name, memory = result["case"], result["arch"], result["memory"]
-        if int(result["requests"]) > most_requests or (names and case not in names):
+        if _integer(path, result, "requests") > most_requests or not case.startswith(prefix):
             continue
+        if memory not in TOLERANCE or name not in ("spatten-release", "spatten-release-eighth"):
+            known = f"{', '.join(TOLERANCE)} memory on spatten-release or spatten-release-eighth"
+            raise _bad(f"{path}, line {result[_LINE]}", known, f"{memory} memory on {name}")
         arch = load_arch(name, ["dram.kind=ideal"] if memory == "ideal" else [])
-        run = run_plan(plan_requests(requests_of(folder / "cases" / f"{case}.csv.gz"), arch), arch)
+        requests = requests_of(folder / "cases" / f"{case}.csv.gz")
         if (name, memory) not in responses:
             responses[name, memory] = _responses(folder / "responses" / f"{name}_{memory}.csv.gz")
-        numbers, times = np.array(responses[name, memory][case], np.int64).T
-        retired = run.jobs.retired - run.jobs.accepted[0]
-        off = retired[numbers] - times
+        listed = responses[name, memory].get(case, [])
+        if not listed or max(listed)[0] >= len(requests["last"]):
+            raise _bad(f"responses of {case} on {name}, {memory}", f"some of {len(requests['last'])}", str(len(listed)))
+        state = run_plan(plan_requests(requests, arch), arch)
+        numbers, times = np.array(listed, np.int64).T
+        retired = state.jobs.retired - state.jobs.accepted[0]
         yield Comparison(
             case=case,
             arch=name,
             memory=memory,
-            requests=int(result["requests"]),
-            rtl_cycles=int(result["cycles"]),
+            rtl_cycles=_integer(path, result, "cycles"),
             cycles=int(retired[-1]),
-            responses=off,
-            worst_relative=float(np.max(np.maximum(np.abs(off) - RETRY_CYCLES, 0) / times)),
+            rtl_responses=times,
+            responses=retired[numbers],
         )
 
 
 def _responses(path: Path) -> dict[str, list[tuple[int, int]]]:
     by_case: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for row in csv.DictReader(gzip.decompress(path.read_bytes()).decode().splitlines()):
-        by_case[row["case"]].append((int(row["request"]), int(row["response"])))
+    for row in _table(path, ("case", "request", "response")):
+        by_case[row["case"]].append((_integer(path, row, "request"), _integer(path, row, "response")))
     return by_case

@@ -49,13 +49,18 @@ class RunResult:
         prefill: npt.NDArray[np.bool_] = self.workload.rows["step"] == 0
         return prefill if name == "prefill" else ~prefill
 
+    def keys(self, name: str) -> npt.NDArray[Any]:
+        """[rows] "phase", "layer", "head", "sequence" or "step" of each row."""
+        if name == "phase":
+            return np.where(self.workload.rows["step"] == 0, "prefill", "decode")
+        column: npt.NDArray[Any] = self.workload.rows[name]
+        return column
+
     def frame(self, *by: str) -> pd.DataFrame:
         """Counters summed by columns out of "phase", "layer", "head", "sequence", "step"."""
         table = pd.DataFrame(self.counts, columns=[COUNTERS[column].name for column in Count])
-        keys: dict[str, Any] = {name: self.workload.rows[name] for name in ("sequence", "step", "layer", "head")}
-        keys["phase"] = np.where(self.workload.rows["step"] == 0, "prefill", "decode")
         for name in reversed(by):
-            table.insert(0, name, keys[name])
+            table.insert(0, name, self.keys(name))
         return table.groupby(list(by), sort=True, as_index=False).sum()
 
     def idle(self) -> dict[str, int]:

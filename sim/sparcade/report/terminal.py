@@ -53,7 +53,9 @@ def print_summary(console: Console, evaluation: Evaluation, result: dict[str, An
     console.print(table)
     if comparison:
         _print_comparison(console, comparison, list(parts))
-    console.print(f"busiest: {result['bound']['module']}, {result['bound']['share']:.0%} of the cycles")
+    bounds = result["bounds"]
+    parts_of_bound = ", ".join(f"{name} {cycles:,}" for name, cycles in bounds["cycles"].items())
+    console.print(f"bound: {bounds['module']}, {bounds['share']:.0%} of the cycles (least cycles: {parts_of_bound})")
     if evaluation.errors:
         _print_errors(console, evaluation)
     for label, value in (

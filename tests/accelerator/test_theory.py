@@ -183,12 +183,12 @@ def one_query(*, keys: int, values: int, bits: int = 12, refetch: bool = False, 
     passes["size"] = sizes * heads
     start = np.arange(heads)
     rows["head"] = rows["kv_head"] = start
-    for name, value in (("step", 1), ("context", keys), ("keys", keys), ("values", values), ("queries", 1),
-                        ("query_bits", 12), ("msb_bits", bits), ("lsb_bits", 4 * refetch), ("value_bits", bits)):  # fmt: skip
+    columns = {"step": 1, "context": keys, "keys": keys, "values": values, "queries": 1, "query_bits": 12}
+    for name, value in {**columns, "msb_bits": bits, "lsb_bits": 4 * refetch, "value_bits": bits}.items():
         rows[name] = value
     rows["key_start"], rows["value_start"], rows["query_start"] = start * keys, start * values, start
-    for name, value in (("token", keys - 1), ("visible", keys), ("values", values), ("refetch", refetch),
-                        ("passes", len(sizes))):  # fmt: skip
+    columns = {"token": keys - 1, "visible": keys, "values": values, "refetch": refetch, "passes": len(sizes)}
+    for name, value in columns.items():
         queries[name] = value
     queries["pass_start"] = start * len(sizes)
     shape = WorkloadShape(
@@ -239,7 +239,7 @@ def test_contexts_beyond_the_buffers_are_streamed(keys: int) -> None:
 
 
 def test_a_recomputed_query_longer_than_the_buffer_is_refused() -> None:
-    with pytest.raises(WorkloadError, match="key_sram.lines"):
+    with pytest.raises(WorkloadError, match=r"key_sram\.lines"):
         simulate(one_query(keys=4096, values=4096, bits=8, refetch=True), load_arch("spatten-long"))
 
 

@@ -40,7 +40,7 @@ def bounds_frame(run: RunResult, *by: str) -> pd.DataFrame:
     moved = sum(table[f"tx_{kind}"] for kind in KINDS)
     table["bound_dram"] = np.ceil(moved / per_cycle).astype(np.int64)
     largest = table[[f"bound_{name}" for name in BOUNDS]]
-    table["bound"] = largest.idxmax(axis=1).str.removeprefix("bound_")
+    table["bound"] = [str(name).removeprefix("bound_") for name in largest.idxmax(axis=1)]
     table["bound_share"] = largest.max(axis=1) / table["cycles"]
     columns = [*by, "cycles", *(f"bound_{name}" for name in BOUNDS), "bound", "bound_share"]
     return table[columns]

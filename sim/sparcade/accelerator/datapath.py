@@ -114,7 +114,7 @@ def _end_row(t: int, plan: Plan, state: State, number: int) -> None:
 
 @kernel
 def rank_values(t: int, plan: Plan, state: State) -> None:
-    """Local V: probabilities leave the reorder buffer in order, through the top-k engine or around it, to the V fetch."""
+    """Local V: probabilities leave the reorder buffer in order, through the top-k engine or around it."""
     reg, geometry, jobs = state.reg, plan.geometry, plan.jobs
     size = state.reads.shape[0]
     while reg.beats_done < reg.pv_reads and state.reads[reg.beats_done % size] + geometry.probability_latency <= t:
@@ -138,13 +138,11 @@ def rank_values(t: int, plan: Plan, state: State) -> None:
     if job == jobs.shape[0] or state.jobs[job].final + reg.order_beat > t:
         return
     if not jobs[job].ranked:
-        if emitted == NO_JOB and reg.ranked_out == reg.ranked_tail:
-            if reg.order_beat >= jobs[job].value_beats or _emit(t, plan, state, job, reg.order_beat):
-                reg.bypassed_at = t
-                _leave_order(t, plan, state)
-                job = reg.order_job
-                if job == jobs.shape[0]:
-                    return
+        if emitted != NO_JOB or reg.ranked_out < reg.ranked_tail:
+            return
+        if reg.order_beat >= jobs[job].value_beats or _emit(t, plan, state, job, reg.order_beat):
+            reg.bypassed_at = t
+            _leave_order(t, plan, state)
         return
     if t > reg.bypassed_at and reg.fifo_beats < geometry.topk_fifo:
         if reg.order_beat == 0:

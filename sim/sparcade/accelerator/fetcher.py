@@ -52,7 +52,7 @@ def make_readable(t: int, plan: Plan, state: State) -> None:
 @kernel
 def convert(t: int, plan: Plan, state: State) -> int:
     """Take one group of vectors out of realignment and convert it; returns the words held before."""
-    reg, geometry = state.reg, plan.geometry
+    reg = state.reg
     before = reg.realign_words
     if reg.realign_head == reg.realign_tail:
         return before
@@ -111,7 +111,7 @@ def _group(plan: Plan, plane: int, job: int) -> tuple[int, int]:
     if geometry.packed:
         return 0, 0
     transactions = _transactions(plan, plane, job)
-    heads = row.heads_fetched if plane == PLANE_K or plane == PLANE_V else 1
+    heads = row.heads_fetched if plane in (PLANE_K, PLANE_V) else 1
     room = geometry.fetch_ports * max(1, geometry.realign_rows - 1)
     vectors = min(max(1, geometry.vectors_per_pop // heads), room // transactions)
     return vectors, transactions
@@ -266,7 +266,7 @@ def advance_memory(t: int, plan: Plan, state: State) -> None:
 @kernel
 def generate(t: int, full: bool, plan: Plan, state: State) -> None:
     """Push addresses into the FIFOs, split the row in preparation, then take the next row of a request."""
-    reg, geometry = state.reg, plan.geometry
+    reg = state.reg
     if reg.split_open:
         row = plan.jobs[reg.split_job].row
         if full:
@@ -491,7 +491,7 @@ def _group_beat(plan: Plan, state: State) -> None:
 def _vectors(plan: Plan, plane: int, job: int) -> int:
     """Vectors of a request."""
     row = plan.rows[plan.jobs[job].row]
-    if plane == PLANE_K or plane == PLANE_LSB:
+    if plane in (PLANE_K, PLANE_LSB):
         return row.keys
     return row.new if plane == PLANE_V else 1
 
@@ -528,7 +528,7 @@ def _base(plan: Plan, plane: int, job: int) -> int:
 def _vector_id(plan: Plan, plane: int, job: int, index: int) -> int:
     """Position in its region of the index-th vector of a request."""
     row = plan.rows[plan.jobs[job].row]
-    if plane == PLANE_Q or plane == PLANE_OUT:
+    if plane in (PLANE_Q, PLANE_OUT):
         return plan.jobs[job].vector
     if plane == PLANE_V:
         return int(plan.new_values[row.new_start + index])

@@ -47,6 +47,7 @@ def weigh_values(t: int, plan: Plan, state: State) -> None:
         reg.pv_next += 1
         reg.pv_beat = 0
         reg.pv_at = t
+        state.jobs[reg.pv_job].pv_first = t
     job = reg.pv_job
     number = plan.jobs[job].row
     if reg.pv_cycle == 0 and not _values_there(t, plan, state, job, number):
@@ -71,6 +72,7 @@ def weigh_values(t: int, plan: Plan, state: State) -> None:
     reg.pv_job = NO_JOB
     reg.pv_done += 1
     reg.pv_last = t
+    state.jobs[job].pv_last = t
     state.jobs[job].retired = t + geometry.pv_latency
     state.counts[number, _MACS_PV] += plan.jobs[job].values * geometry.head_dim
     if geometry.write_outputs:
@@ -167,6 +169,8 @@ def _start_selection(t: int, plan: Plan, state: State) -> None:
     if not plan.geometry.topk_overlapped and reg.ranked_started > reg.ranked_head:
         return
     entry.out = t + plan.jobs[entry.job].topk_search
+    state.jobs[entry.job].selected = t
+    state.jobs[entry.job].ranked = entry.out
     if plan.geometry.topk_overlapped:
         reg.engine_free = entry.out
     reg.ranked_started += 1
@@ -275,6 +279,10 @@ def decide(t: int, plan: Plan, state: State) -> None:
     number = plan.jobs[job].row
     reg.decision_head += 1
     reg.release = t + plan.jobs[job].beats
+    if entry.second:
+        state.jobs[job].redecided = t
+    else:
+        state.jobs[job].decided = t
     if plan.jobs[job].refetch and not entry.second:
         state.counts[number, _REFETCHES] += 1
         redo = state.redo[reg.redo_tail]
@@ -361,6 +369,11 @@ def multiply_keys(t: int, plan: Plan, state: State) -> None:
             return
     state.counts[number, _QK_BUSY] += 1
     state.counts[number, _KEY_READS] += 1
+    if reg.read_beat == 0 and reg.read_cycle == 0:
+        if entry.second:
+            state.jobs[job].qk_second_first = t
+        else:
+            state.jobs[job].qk_first = t
     reg.read_at = t + 1
     reg.read_cycle += 1
     if reg.read_cycle < geometry.dwell:
@@ -373,6 +386,10 @@ def multiply_keys(t: int, plan: Plan, state: State) -> None:
         reg.softmax_credits += 1
     if reg.read_beat < plan.jobs[job].beats:
         return
+    if entry.second:
+        state.jobs[job].qk_second_last = t
+    else:
+        state.jobs[job].qk_last = t
     reg.read_beat = 0
     reg.read_last = t
     reg.read_at = t

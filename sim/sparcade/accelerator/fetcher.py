@@ -38,14 +38,19 @@ def make_readable(t: int, plan: Plan, state: State) -> None:
         entry = state.written[reg.written_head % size]
         job = entry.job
         row = plan.jobs[job].row
+        times = state.jobs[job]
         if entry.plane == PLANE_Q:
-            state.jobs[job].q_usable = entry.complete
+            times.q_usable = entry.complete
+            times.q_there = t
         elif entry.plane == PLANE_K:
             state.jobs[plan.rows[row].block].k_usable = entry.complete
+            times.k_there = t
         elif entry.plane == PLANE_LSB:
             state.jobs[plan.jobs[job].lsb_group].lsb_usable = entry.complete
+            times.lsb_there = t
         else:
             state.rows[row].v_usable = entry.complete
+            times.v_there = t
         reg.written_head += 1
 
 
@@ -381,6 +386,8 @@ def _take_row(t: int, plan: Plan, state: State) -> None:
         else:
             taken = _take_output(t, plan, state)
         if taken:
+            if reg.row_first == 0:
+                _note_sent(t, state, reg.row_plane, reg.row_job)
             reg.last_source = source
             done = reg.row_end == _vectors(plan, reg.row_plane, reg.row_job)
             reg.lock = NO_SOURCE if done else source
@@ -389,6 +396,20 @@ def _take_row(t: int, plan: Plan, state: State) -> None:
             return
         if reg.lock != NO_SOURCE:
             return
+
+
+@kernel
+def _note_sent(t: int, state: State, plane: int, job: int) -> None:
+    """For the event log: the first addresses of a request."""
+    times = state.jobs[job]
+    if plane == PLANE_Q:
+        times.q_sent = t
+    elif plane == PLANE_K:
+        times.k_sent = t
+    elif plane == PLANE_LSB:
+        times.lsb_sent = t
+    elif plane == PLANE_V:
+        times.v_sent = t
 
 
 @kernel

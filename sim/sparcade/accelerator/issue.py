@@ -42,6 +42,10 @@ def issue(t: int, plan: Plan, state: State) -> None:
         reg.reorder_free -= plan.jobs[job].beats
         if plan.rows[plan.jobs[job].row].lsb_bits > 0:
             reg.window += 1
+    if second:
+        state.jobs[job].reissued = t
+    else:
+        state.jobs[job].issued = t
     reg.selected = NOTHING
     reg.phases += 1
     entry = state.readers[reg.read_tail]

@@ -50,19 +50,35 @@ def simulate(workload: Workload, arch: Arch, progress: Callable[[float], None] |
     return run
 
 
-def run_plan(plan: Plan, arch: Arch, progress: Callable[[float], None] | None = None) -> State:
-    """Run a plan to its end; the state holds its counters and the times of its jobs."""
+def run_plan(
+    plan: Plan,
+    arch: Arch,
+    progress: Callable[[float], None] | None = None,
+    *,
+    slices: int = _SLICE,
+    watch: Callable[[int, State], None] | None = None,
+) -> State:
+    """Run a plan to its end; the state holds its counters and the times of its jobs.
+
+    Parameters
+    ----------
+    watch : called with the next cycle and the state every `slices` cycles.
+    """
     memory = _memory(arch, owners=len(plan.rows))
     state = initial_state(plan, memory)
     jobs = len(plan.jobs)
-    t, done = 0, -1
+    patience = _SLICE * (2 + arch.dram.ideal.latency)
+    t, done, moved = 0, 0, 0
     while not has_ended(t - 1, plan, state):
-        if done == state.reg.pv_done and done < jobs and t > _SLICE * (2 + arch.dram.ideal.latency):
+        if done < int(state.reg.pv_done):
+            done, moved = int(state.reg.pv_done), t
+        if done < jobs and t - moved > patience:
             if arch.dram.kind == "controller" and arch.dram.device.controller.row_policy == "closed":
                 raise stuck_error(arch.dram.device, memory.dram, t)
-            raise InvariantError(f"no query finished in {_SLICE} cycles: the pipeline model is stuck at cycle {t}")
-        done = int(state.reg.pv_done)
-        t = run_cycles(plan, state, t, t + _SLICE)
+            raise InvariantError(f"no query finished in {patience} cycles: the pipeline model is stuck at cycle {t}")
+        t = run_cycles(plan, state, t, t + slices)
+        if watch is not None:
+            watch(t, state)
         if progress is not None:
             progress(int(state.reg.pv_done) / jobs)
     if memory.dram.system.overflow:

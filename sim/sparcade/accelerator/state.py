@@ -161,6 +161,27 @@ JOB_STATE = np.dtype(
         ("k_usable", "i8"),
         ("lsb_usable", "i8"),
         ("lsb_asked", "?"),
+        # For the event log: 0 where it never happened
+        ("issued", "i8"),
+        ("reissued", "i8"),
+        ("q_sent", "i8"),  # first row of addresses in preparation, and last word converted, per plane
+        ("q_there", "i8"),
+        ("k_sent", "i8"),
+        ("k_there", "i8"),
+        ("lsb_sent", "i8"),
+        ("lsb_there", "i8"),
+        ("v_sent", "i8"),
+        ("v_there", "i8"),
+        ("qk_first", "i8"),  # first and last beat of the two passes
+        ("qk_last", "i8"),
+        ("qk_second_first", "i8"),
+        ("qk_second_last", "i8"),
+        ("decided", "i8"),  # first beat out of the decision, in the two passes
+        ("redecided", "i8"),
+        ("selected", "i8"),  # local V selection, and its first probability
+        ("ranked", "i8"),
+        ("pv_first", "i8"),
+        ("pv_last", "i8"),
     ]
 )
 

@@ -30,6 +30,12 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--compare", metavar="POLICY", help="also run this policy on the same arch, e.g. dense")
     parser.add_argument("--out", type=Path, metavar="DIR", help="report folder (default: reports/WORKLOAD-POLICY-ARCH)")
+    parser.add_argument(
+        "--events",
+        type=Path,
+        metavar="FILE.csv.gz",
+        help="also write when each query was in each module, and queue levels to FILE-levels.csv.gz",
+    )
     parser.set_defaults(function=run)
 
 
@@ -68,9 +74,22 @@ def run(options: argparse.Namespace) -> None:
     compare = load_policy(options.compare) if options.compare else None
     folder = options.out or Path("reports") / re.sub(r"[^\w.-]+", "_", "-".join((*names, arch.name)))
     check_folder(folder)
+    if options.events and not options.events.name.endswith(".csv.gz"):
+        raise ConfigError(
+            "an event log is a compressed CSV file",
+            where=f"--events {options.events}",
+            expected="a file name ending in .csv.gz",
+            got=repr(options.events.name),
+            remedy="--events events.csv.gz",
+        )
     with Stages() as stages:
         evaluation = evaluate(source, arch, policy=policy, compare=compare, step=stages.step)
         stages.step("report", 0.0)
         result = evaluation.to_dict()
         files = write_report(folder, evaluation, result, trace)
+        if options.events:
+            from sparcade.accelerator.events import record_events
+
+            stages.step("events", 0.0)
+            files += record_events(evaluation.run.workload, arch).save(options.events)
     print_summary(Console(markup=False, highlight=False), evaluation, result, files)

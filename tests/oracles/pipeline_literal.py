@@ -934,7 +934,7 @@ class Ports:
         oldest = min(taken)
         if self.pushed - oldest < self.m.arch.address_fifo:
             return None
-        port = taken.index(oldest)
+        port = self.taken.index(min(self.taken))  # that one may be on its way out: by now
         register = self.registers[port]
         read = register is not None and register.request.kind != OUT
         return Count.FETCH_DATA_FIFO if read and self.reads[port] >= self.m.arch.data_fifo else Count.FETCH_ADDRESS_FIFO

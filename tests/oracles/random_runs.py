@@ -2,7 +2,7 @@
 
 import random
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -108,6 +108,8 @@ def random_arch(rng: random.Random, workload: Workload | None = None) -> Arch:
     """
     while True:
         arch = _draw(rng)
+        if workload and (workload.rows["values"] > workload.queries["values"][workload.rows["query_start"]]).any():
+            arch = replace(arch, shared_value_ids=False)  # needs ids of a table
         shape = workload.shape if workload else WorkloadShape(
             name="", layers=3, heads=4, kv_heads=1, head_dim=96, max_context=44, policy="", policy_settings={},
             trace_hash="", ids="",
@@ -161,6 +163,7 @@ def _draw(rng: random.Random) -> Arch:
         "recomputed_latency": 16, "pv_start": 4, "probability_latency": 12, "line_rounding": 3,
     }  # fmt: skip
     small: dict[str, Any] = {name: rng.randint(1, top) for name, top in tops.items()}
+    layout: Literal["padded", "packed"] = rng.choice(["padded", "packed"])
     return Arch(
         name="random",
         source="random",
@@ -175,11 +178,11 @@ def _draw(rng: random.Random) -> Arch:
         k_phases=rng.choice([1, 1, 2, 3, 8]),
         read_retry=rng.choice([1, 1, 2, 5]),
         decision_gap=rng.choice([0, 0, 1, 6]),
-        value_overlap_lines=rng.choice([1, 1, 2, 8, 1 << 24]),
-        value_rotation=rng.choice([0, 0, 1, 2, 3]),
+        value_overlap_lines=1 << 24 if flags["gqa_share"] else rng.choice([1, 1, 2, 8, 1 << 24]),
+        value_rotation=rng.choice([0, 0, 1, 2, 3]) if layout == "padded" else 0,
         **small,
         **flags,
-        layout=rng.choice(["padded", "packed"]),
+        layout=layout,
         topk=TopKParams(
             lanes=rng.choice([1, 4, 16]),
             input_width=rng.choice([1, 4, 8]),

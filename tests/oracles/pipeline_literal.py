@@ -309,7 +309,6 @@ class ProbV:
         self.job: Job | None = None
         self.beat = self.phase = 0  # beat of the job, cycle of the beat
         self.next_try = 0
-        self.cause: Count | None = None  # of the cycles until the next try
         self.last_read = -1
         self.leave = 0  # index of the last job whose V fetch may begin
 
@@ -321,22 +320,20 @@ class ProbV:
                 return
             if t < max(job.first_probability + m.arch.pv_start, self.last_read + 1):
                 return
-            self.job, self.beat, self.phase, self.next_try, self.cause = self.waiting.popleft(), 0, 0, t, None
+            self.job, self.beat, self.phase, self.next_try = self.waiting.popleft(), 0, 0, t
         job, counts = self.job, self.job.row.counts
         if self.phase == 0:
-            if t >= self.next_try:
-                self.cause = self._lacks(job)
-                if self.cause is not None:
+            lacks = self._lacks(job)
+            if lacks is not None or t < self.next_try:
+                counts[lacks or Count.PV_WAIT_V] += 1  # what is there by now is taken at the next try: wait V
+                if t >= self.next_try:
                     self.next_try = t + m.arch.read_retry
-                else:
-                    m.local_v.read_probabilities(t)
-            if self.cause is not None:
-                counts[self.cause] += 1
                 return
         counts[Count.PV_BUSY] += 1
         counts[Count.VALUE_SRAM_READS] += 1
         self.phase = (self.phase + 1) % m.geometry.dwell
         if self.phase == 0:
+            m.local_v.read_probabilities(t)
             self.beat += 1
             self.next_try = t + 1
             if job.last_of_block and job.value_beats - self.beat <= m.arch.value_overlap_lines:

@@ -479,7 +479,7 @@ class LocalV:
     def join(self) -> None:
         """End of step 12: an emitted beat that waits joins its group."""
         request = self.joining
-        if request is not None and request.ids - request.asked < self.m.arch.fetch_ports:
+        if request is not None and not (request.asked < request.vectors and self.m.fetcher.makes_row(request)):
             request.ids = min(request.vectors, request.ids + self.m.geometry.width)
             self.joining = None
 
@@ -1038,10 +1038,11 @@ class Fetcher:
             return
 
     def _there(self, request: Request, t: int) -> bool:
-        if request.kind is V:
-            ids = request.ids - request.asked
-            return ids >= self.m.arch.fetch_ports or request.ids == request.vectors
-        return request.from_cycle <= t
+        return self.makes_row(request) if request.kind is V else request.from_cycle <= t
+
+    def makes_row(self, request: Request) -> bool:
+        """The known ids of a V request are a row, or its rest."""
+        return request.ids - request.asked >= self.m.arch.fetch_ports or request.ids == request.vectors
 
 
 class Cascade:

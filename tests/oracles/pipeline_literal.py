@@ -883,10 +883,7 @@ class ControllerMemory(Memory):
     def step(self, t: int) -> None:
         at_start = list(self.under_way)
         self.system.tick(until=floor(t * self.cycle_ps / self.dram.device.tick_ps))
-        for tag in self.system.completions():
-            transaction, channel = self.accepted[tag]
-            self.complete(channel, transaction)
-            self.under_way[channel] -= 1
+        self._collect()
         for channel, transaction in enumerate(self.registers):
             under_way = (self.under_way if self.dram.early_reuse else at_start)[channel]
             if transaction is not None and under_way < self.dram.outstanding:
@@ -895,6 +892,14 @@ class ControllerMemory(Memory):
                     self.accepted.append((transaction, channel))
                     self.under_way[channel] += 1
                     self.registers[channel] = None
+                    if write:
+                        self._collect()  # a write that a queued one absorbs is complete at once
+
+    def _collect(self) -> None:
+        for tag in self.system.completions():
+            transaction, channel = self.accepted[tag]
+            self.complete(channel, transaction)
+            self.under_way[channel] -= 1
 
 
 class Ports:

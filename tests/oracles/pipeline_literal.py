@@ -1,7 +1,8 @@
 """Literal, slow model of the accelerator pipeline: the oracle of the kernel tests.
 
 Written from the text of docs/pipeline.md alone, and never from the kernel. One class per module of that page, stepped
-once a cycle in the order of that page.
+once a cycle in the order of that page. What only the `spatten-release*` presets do to counts, words and ids before
+anything else (`count_rounding`, `wide_words`, `fused_pairs`, `key_ids`) is not modelled.
 """
 
 from collections import deque
@@ -18,13 +19,15 @@ from sparcade.dram import DramSystem
 from sparcade.dram.commands import Command
 from sparcade.dram.state import Count as Served
 from sparcade.topk import TopKParams, query_cycles
+from sparcade.topk.engine import search_cycles
 from sparcade.workload.store import Workload, WorkloadShape
 from sparcade.workload.tables import QUERY, ROW
 
 Q, K, LSB, V, OUT = Count.TX_Q, Count.TX_K_MSB, Count.TX_K_LSB, Count.TX_V, Count.TX_OUT  # what a transaction carries
 REGION_ALIGN = 131072  # regions begin on multiples of 128 KiB
 OUT_BITS = 12
-PATIENCE = 10**6  # cycles without a retirement that count as a deadlock
+LISTED_ROWS = 63  # at most in realignment
+PATIENCE = 200_000  # cycles without a retirement that count as a deadlock
 
 
 @dataclass
@@ -40,6 +43,9 @@ def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
 
+# ---- Units of work
+
+
 @dataclass(eq=False)
 class Block:
     """Consecutive rows that share K and V in the buffers."""
@@ -47,8 +53,8 @@ class Block:
     keys: list[int]
     rows: list["Row"] = field(default_factory=list)
     seen: set[int] = field(default_factory=set)  # values some row fetches
-    usable: dict[Count, int] = field(default_factory=lambda: {K: 0, LSB: 0})
-    lsb_queued: bool = False
+    k_request: "Request | None" = None
+    lsb_request: "Request | None" = None  # of all its queries, with share_lsb
     value_lines: int = 0  # held now
     value_rows: int = 0  # V allocations held now
 
@@ -62,8 +68,7 @@ class Row:
     block: Block
     new: list[int]
     jobs: list["Job"] = field(default_factory=list)
-    started: bool = False
-    usable: dict[Count, int] = field(default_factory=lambda: {Q: 0, V: 0})
+    v_request: "Request | None" = None
     token_end: int = 0
     gate: int | None = None  # end of the cascade selections, once all are scheduled
     counts: dict[Count, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
@@ -71,6 +76,14 @@ class Row:
     @property
     def layer(self) -> tuple[int, int, int]:
         return self.table["sequence"], self.table["step"], self.table["layer"]
+
+    @property
+    def opens_block(self) -> bool:
+        return self is self.block.rows[0]
+
+    @property
+    def selects(self) -> bool:
+        return bool(self.table["token_passes"] or self.table["head_passes"])
 
 
 @dataclass(eq=False)
@@ -80,45 +93,107 @@ class Job:
     row: Row
     query: dict[str, Any]
     passes: list[int]  # sizes of the local V pass list
-    topk_cycles: int
+    search: int  # cycles
     beats: int
     value_beats: int
     position: int  # in the row
     last_of_row: bool
-    second_pass: bool = False
-    known: int | None = None
+    index: int = 0  # in the run
+    q_request: "Request | None" = None
+    lsb_request: "Request | None" = None
+    final: int | None = None  # first beat in the reorder buffer
+    key_free: int | None = None
+    entered: list[int] = field(default_factory=list)  # when each beat entered the FIFO of local V
+    selected: int | None = None  # start of its selection
+    gone: int = 0  # beats out of the FIFO
+    emitted: int = 0
+    first_probability: int | None = None
     retire: int | None = None
+
+    @property
+    def visible(self) -> int:
+        return self.query["visible"]
 
     @property
     def last_of_block(self) -> bool:
         return self.last_of_row and self.row is self.row.block.rows[-1]
 
+    @property
+    def ranked(self) -> bool:
+        return bool(self.passes) and self.query["values"] < self.visible
+
+    @property
+    def fetches(self) -> bool:
+        return self.position == 0 and bool(self.row.new)
+
+    @property
+    def plane(self) -> bool:
+        """Its keys have an LSB plane."""
+        return self.row.table["lsb_bits"] > 0
+
+
+@dataclass(eq=False)
+class Pass:
+    """A job on its way through Q x K, softmax and decision, for the first or the second time."""
+
+    job: Job
+    second: bool
+    time: int  # issued; then ready for softmax; then complete
+    mark: int = 0  # beats that had entered the decision with its last
+
+
+# ---- Transactions
+
 
 @dataclass(eq=False)
 class Transaction:
     request: "Request"
-    kind: Count
     address: int
     completes: int = 0  # vectors that are complete with this transaction
+    port: int = 0
+    line: "AddressRow | None" = None
     done_at: int = 0
-    done: bool = False
 
 
 @dataclass(eq=False)
 class Request:
+    """Vectors to read or write; `rows` holds the transactions of each row of at most `fetch_ports` vectors."""
+
     row: Row
-    transactions: deque[Transaction] = field(default_factory=deque)
+    kind: Count
+    vectors: int
+    tx: int
+    rows: deque[tuple[int, list[Transaction]]] = field(default_factory=deque)  # (vectors in the row before, its own)
+    from_cycle: int = 0
+    begun: bool = False
+    asked: int = 0  # vectors of rows that were handed to the fetcher
+    ids: int = 0  # V: ids that are known
+    left: int = 0  # transactions not out of realignment
+    readable: int = 0  # vectors in the buffer
+
+
+@dataclass(eq=False)
+class AddressRow:
+    """What the ports take at once."""
+
+    request: Request
+    transactions: list[Transaction]
+    completes: int = 0  # vectors that lie in the transaction before the row
+    number: int = 0  # in the order they were pushed
+    missing: int = 0
+    arrival: int = 0  # of the last word
+    held: int = 0  # transactions in realignment
 
 
 class Geometry:
     """Widths, lines and addresses of one workload on one arch."""
 
     def __init__(self, shape: WorkloadShape, arch: Arch) -> None:
-        self.shape, self.D, M = shape, shape.head_dim, arch.multipliers
+        self.shape, self.arch, self.D, M = shape, arch, shape.head_dim, arch.multipliers
         self.width = max(1, min(M // self.D, arch.max_scores_per_cycle))
         self.dwell = ceil_div(self.D, M)
         self.per_line = max(1, M // self.D)
-        self.T, self.packed = arch.dram.transaction_bytes, arch.layout == "packed"
+        self.T, self.packed, self.ports = arch.dram.transaction_bytes, arch.layout == "packed", arch.fetch_ports
         heads = [(layer, head) for layer in range(shape.layers) for head in range(shape.kv_heads)]
         regions = [(kind, at, shape.max_context, bits) for at in heads for kind, bits in ((K, 32), (LSB, 4), (V, 32))]
         vectors = shape.layers * shape.heads * shape.max_context
@@ -129,21 +204,34 @@ class Geometry:
             top = ceil_div(top + size, REGION_ALIGN) * REGION_ALIGN
 
     def lines(self, vectors: int) -> int:
-        return ceil_div(vectors, self.per_line) * self.dwell
+        rounding = self.arch.line_rounding
+        return ceil_div(ceil_div(vectors, self.per_line) * self.dwell, rounding) * rounding
 
-    def append(self, request: Request, kind: Count, ids: list[int], bits: int) -> int:
-        """Append the transactions of the vectors `ids` to a request; the bits they hold."""
-        table, queue = request.row.table, request.transactions
-        at = (table["layer"], table["kv_head"])
+    def request(self, row: Row, kind: Count, ids: list[int], bits: int) -> Request:
+        """The request of the vectors `ids`."""
+        request = Request(row, kind, len(ids), ceil_div(self.D * bits, 8 * self.T))
+        at = (row.table["layer"], row.table["kv_head"])
         if kind in (Q, OUT):
-            first = (table["layer"] * self.shape.heads + table["head"]) * self.shape.max_context
+            first = (row.table["layer"] * self.shape.heads + row.table["head"]) * self.shape.max_context
             at, ids = (0, 0), [first + i for i in ids]
-        for i in ids:
-            for address in self._addresses(self.bases[kind, at], i, bits):
-                if not (self.packed and queue and queue[-1].address == address):
-                    queue.append(Transaction(request, kind, address))
-            queue[-1].completes += 1
-        return len(ids) * self.D * bits
+        last: Transaction | None = None
+        for begin in range(0, len(ids), self.ports):
+            chunk, transactions, before = ids[begin : begin + self.ports], list[Transaction](), 0
+            if kind is V and len(chunk) == self.ports:
+                shift = self.arch.value_rotation * self.width
+                chunk = [chunk[(x + shift) % self.ports] for x in range(self.ports)]
+            for i in chunk:
+                for address in self._addresses(self.bases[kind, at], i, bits):
+                    if not (self.packed and last and last.address == address):
+                        last = Transaction(request, address)
+                        transactions.append(last)
+                if transactions:
+                    transactions[-1].completes += 1
+                else:
+                    before += 1
+            request.rows.append((before, transactions))
+            request.left += len(transactions)
+        return request
 
     def _addresses(self, base: int, i: int, bits: int) -> list[int]:
         size = self.D * bits
@@ -158,9 +246,9 @@ def pass_sizes(workload: Workload, start: int, count: int) -> list[int]:
     return [int(workload.passes["size"][start + i]) for i in range(count)]
 
 
-def selection_cycles(params: TopKParams, n: int, sizes: list[int], width: int) -> int:
+def selection_cycles(params: TopKParams, n: int, sizes: list[int], width: int, *, search: bool = False) -> int:
     n_, sizes_, offsets = (np.array(values, np.int64) for values in ([n], sizes, [0, len(sizes)]))
-    return int(query_cycles(params, n_, sizes_, offsets, width)[0])
+    return int((search_cycles if search else query_cycles)(params, n_, sizes_, offsets, width)[0])
 
 
 def count_passes(row: Row, sizes: list[int], n: int) -> None:
@@ -172,117 +260,426 @@ def count_passes(row: Row, sizes: list[int], n: int) -> None:
 def plan(workload: Workload, arch: Arch, geometry: Geometry) -> list[Row]:
     """The rows with their jobs and blocks."""
     rows: list[Row] = []
-    for index, record in enumerate(workload.rows):
+    index = 0
+    for position, record in enumerate(workload.rows):
         table = {name: record[name].item() for name in ROW.names or ()}
         keys, needed = (
             ids[table[f"{what}_start"] :][: table[f"{what}s"]].tolist()
             for what, ids in (("key", workload.key_ids), ("value", workload.value_ids))
         )
+        if arch.shared_value_ids:
+            needed = needed[: workload.queries["values"][table["query_start"]]]
         shared = ("sequence", "step", "layer", "kv_head")
-        same = index > 0 and arch.gqa_share and all(rows[-1].table[name] == table[name] for name in shared)
+        same = position > 0 and arch.gqa_share and all(rows[-1].table[name] == table[name] for name in shared)
         block = rows[-1].block if same else Block(keys)
-        row = Row(index, table, block, [i for i in needed if i not in block.seen])
+        row = Row(position, table, block, [i for i in needed if i not in block.seen])
         block.rows.append(row)
         block.seen.update(needed)
         for n in range(table["queries"]):
             query = {name: workload.queries[name][table["query_start"] + n].item() for name in QUERY.names or ()}
             sizes = pass_sizes(workload, query["pass_start"], query["passes"])
-            cycles = selection_cycles(arch.topk, query["visible"], sizes, geometry.width)
+            search = selection_cycles(arch.topk, query["visible"], sizes, geometry.width, search=True)
             beats, value_beats = (ceil_div(query[name], geometry.width) for name in ("visible", "values"))
-            row.jobs.append(Job(row, query, sizes, cycles, beats, value_beats, n, n + 1 == table["queries"]))
+            row.jobs.append(Job(row, query, sizes, search, beats, value_beats, n, n + 1 == table["queries"], index))
+            index += 1
         rows.append(row)
     return rows
 
 
-class Memory:
-    """1. Channels with an address queue and transactions in flight: the ideal memory."""
-
-    def __init__(self, arch: Arch) -> None:
-        self.dram = arch.dram
-        self.capacity = arch.address_fifo * arch.fetch_ports // arch.dram.channels
-        self.queues: list[deque[Transaction]] = [deque() for _ in range(arch.dram.channels)]
-        self.flights: list[deque[Transaction]] = [deque() for _ in range(arch.dram.channels)]
-
-    @property
-    def empty(self) -> bool:
-        return not any(self.queues) and not any(self.flights)
-
-    def commands(self) -> dict[str, int]:
-        """DRAM commands and row results, by counter name."""
-        return {}
-
-    def queue_of(self, transaction: Transaction) -> deque[Transaction]:
-        return self.queues[(transaction.address // self.dram.transaction_bytes) % self.dram.channels]
-
-    def step(self, t: int) -> None:
-        for queue, flight in zip(self.queues, self.flights, strict=True):
-            if flight and flight[0].done_at <= t:
-                flight.popleft().done = True
-            if queue and len(flight) < self.dram.ideal.outstanding:
-                queue[0].done_at = t + self.dram.ideal.latency
-                flight.append(queue.popleft())
+# ---- The modules, in the order of a cycle
 
 
-class ControllerMemory(Memory):
-    """1. The same address queues before DRAM controllers; what a controller does is the concern of other tests."""
+class Buffers:
+    """1. Vectors on their way from conversion into the buffers."""
 
-    def __init__(self, arch: Arch) -> None:
-        super().__init__(arch)
-        self.system = DramSystem(self.dram.device, channels=self.dram.channels, mapping=self.dram.mapping)
-        self.cycle_ps = 1000 / Fraction(str(arch.clock_ghz))
-        self.sent: list[tuple[Transaction, int]] = []  # with its channel
-        self.under_way = [0] * self.dram.channels
-
-    @property
-    def empty(self) -> bool:
-        return not any(self.queues) and not any(self.under_way)
-
-    def commands(self) -> dict[str, int]:
-        result = self.system.result()
-        rows = {f"dram_row_{outcome}": result.rows("", outcome) for outcome in ("hits", "misses", "conflicts")}
-        served = {
-            "dram_forwarded": result.statistics[Served.FORWARDED],
-            "dram_coalesced": result.statistics[Served.COALESCED],
-        }
-        return rows | served | {"dram_activations": result.commands[Command.ACT]}
-
-    def step(self, t: int) -> None:
-        self.system.tick(until=floor(t * self.cycle_ps / self.dram.device.tick_ps))
-        for tag in self.system.completions():
-            transaction, channel = self.sent[tag]
-            transaction.done = True
-            self.under_way[channel] -= 1
-        for channel, queue in enumerate(self.queues):
-            if queue and self.under_way[channel] < self.dram.outstanding:
-                write = queue[0].kind == OUT
-                if self.system.send(queue[0].address, write=write, tag=len(self.sent)):
-                    self.sent.append((queue.popleft(), channel))
-                    self.under_way[channel] += 1
-
-
-class ReturnPath:
-    """2. Data FIFOs, and the registers from there to the buffers."""
-
-    def __init__(self, arch: Arch, geometry: Geometry) -> None:
-        self.arch, self.capacity = arch, arch.data_fifo * arch.fetch_ports
-        self.vectors_per_cycle = max(1, arch.converter_lines * geometry.per_line // geometry.dwell)
-        self.issued: deque[Transaction] = deque()  # reads not returned, in order of issue
-        self.underway: deque[tuple[int, Transaction]] = deque()  # (usable at, transaction)
+    def __init__(self) -> None:
+        self.underway: deque[tuple[int, Request, int]] = deque()  # (readable at, request, vectors)
 
     def step(self, t: int) -> None:
         while self.underway and self.underway[0][0] <= t:
-            arrived = self.underway.popleft()[1]
-            row = arrived.request.row
-            (row if arrived.kind in (Q, V) else row.block).usable[arrived.kind] += arrived.completes
-        first, left, vectors = None, 0, 0
-        while self.issued and self.issued[0].done and left < self.arch.fetch_ports:
-            head = self.issued[0]
-            first = first or head
-            same_plane = head.request is first.request and head.kind is first.kind
-            if left and (not same_plane or vectors + head.completes > self.vectors_per_cycle):
-                break  # the first of a cycle always leaves, however many packed vectors it completes
-            left, vectors = left + 1, vectors + head.completes
-            self.underway.append((t + self.arch.fetch_latency, self.issued.popleft()))
+            _, request, vectors = self.underway.popleft()
+            request.readable += vectors
+
+
+class ProbV:
+    """2. prob x V."""
+
+    def __init__(self, machine: "Machine") -> None:
+        self.m, self.waiting = machine, deque(machine.jobs)
+        self.job: Job | None = None
+        self.beat = self.phase = 0  # beat of the job, cycle of the beat
+        self.next_try = 0
+        self.last_read = -1
+        self.leave = 0  # index of the last job whose V fetch may begin
+
+    def step(self, t: int) -> None:
+        m = self.m
+        if self.job is None:
+            job = self.waiting[0] if self.waiting else None
+            if job is None or job.first_probability is None:
+                return
+            if t < max(job.first_probability + m.arch.pv_start, self.last_read + 1):
+                return
+            self.job, self.beat, self.phase, self.next_try = self.waiting.popleft(), 0, 0, t
+        job, counts = self.job, self.job.row.counts
+        if self.phase == 0:
+            lacks = self._lacks(job)
+            if lacks is not None or t < self.next_try:
+                counts[lacks or Count.PV_WAIT_V] += 1  # what is there by now is taken at the next try: wait V
+                if t >= self.next_try:
+                    self.next_try = t + m.arch.read_retry
+                return
+        counts[Count.PV_BUSY] += 1
+        counts[Count.VALUE_SRAM_READS] += 1
+        self.phase = (self.phase + 1) % m.geometry.dwell
+        if self.phase == 0:
+            m.local_v.read_probabilities(t)
+            self.beat += 1
+            self.next_try = t + 1
+            if job.last_of_block and job.value_beats - self.beat <= m.arch.value_overlap_lines:
+                self.leave = max(self.leave, job.index + 1)
+            if self.beat == job.value_beats:
+                self._finish(job, t)
+
+    def _lacks(self, job: Job) -> Count | None:
+        row, new, width = job.row, len(job.row.new), self.m.geometry.width
+        needs_all = len(row.jobs) > 1 and job.query["values"] < job.visible and not self.m.arch.shared_value_ids
+        needed = new if needs_all else min(new, (self.beat + 1) * width)
+        if (row.v_request.readable if row.v_request else 0) < needed:
+            return Count.PV_WAIT_V
+        return Count.PV_WAIT_PROBABILITIES if job.emitted <= self.beat else None
+
+    def _finish(self, job: Job, t: int) -> None:
+        m, row, block = self.m, job.row, job.row.block
+        self.job, self.last_read = None, t
+        row.counts[Count.MACS_PV] += job.query["values"] * m.geometry.D
+        job.retire = m.last_retire = t + m.arch.pv_latency
+        if m.arch.write_outputs:
+            m.fetcher.output(job)
+        if job.last_of_block:
+            m.value_sram.give(block.value_lines, block.value_rows)
+        if job.last_of_row and row.table["head_passes"]:
+            m.cascade.heads(row, job.retire)
+
+
+class LocalV:
+    """3. Local V: selections, the FIFO of the engine, the way around it, and the probability FIFO."""
+
+    def __init__(self, machine: "Machine") -> None:
+        self.m = machine
+        self.freed: deque[int] = deque()  # when places of the probability FIFO become free
+        self.places = machine.arch.probability_fifo
+        self.fifo: deque[Job] = deque()
+        self.room = max(1, machine.arch.topk.capacity // machine.geometry.width)  # beats
+        self.selection_end = 0
+        self.waiting = deque(machine.jobs)  # next to leave the reorder buffer
+        self.beat = 0
+        self.joining: Request | None = None  # whose emitted beat waits to join its group
+
+    def read_probabilities(self, t: int) -> None:
+        self.freed.append(t + self.m.arch.probability_latency)
+
+    def step(self, t: int) -> None:
+        while self.freed and self.freed[0] <= t:
+            self.freed.popleft()
+            self.places += 1
+        self._select(t)
+        tried = self._out_of_engine(t)
+        self._out_of_reorder(t, tried)
+
+    def _select(self, t: int) -> None:
+        job = next((job for job in self.fifo if job.selected is None), None)
+        if job is None or job.entered[0] > t - self.m.arch.topk.latency:
+            return
+        if self.m.arch.topk.engine == "overlapped":
+            if self.selection_end > t:
+                return
+            self.selection_end = t + job.search
+        elif job is not self.fifo[0]:
+            return
+        job.selected = t
+
+    def _out_of_engine(self, t: int) -> bool:
+        """Whether a beat was tried to be emitted."""
+        job = self.fifo[0] if self.fifo else None
+        if job is None or job.selected is None:
+            return False
+        job.row.counts[Count.TOPK_BUSY] += 1
+        if job.selected + job.search > t or len(job.entered) <= job.gone:
+            return False
+        tried = job.gone < job.value_beats
+        if tried and not self._emit(job, job.gone, t):
+            return True
+        job.gone += 1
+        self.room += 1
+        if job.gone == job.beats:
+            self.fifo.popleft()
+        return tried
+
+    def _out_of_reorder(self, t: int, tried: bool) -> None:
+        job = self.waiting[0] if self.waiting else None
+        if job is None or job.final is None or job.final + self.beat > t:
+            return
+        if job.ranked:
+            if not self.room:
+                return
+            self.room -= 1
+            job.entered.append(t)
+            if self.beat == 0:
+                self.fifo.append(job)
+        else:
+            if tried or any(other.emitted < other.value_beats for other in self.fifo):
+                return
+            if self.beat < job.value_beats and not self._emit(job, self.beat, t):
+                return
+        if self.beat == 0:
+            self._accumulate(job, t)
+        self.beat += 1
+        if self.beat == job.beats:
+            self.m.issue.reorder_free += job.beats
+            self.waiting.popleft()
+            self.beat = 0
+
+    def _accumulate(self, job: Job, t: int) -> None:
+        row = job.row
+        if row.table["accumulate"]:
+            row.counts[Count.ACCUMULATOR_BUSY] += job.beats
+            row.counts[Count.IMPORTANCE_UPDATES] += job.visible
+        count_passes(row, job.passes, job.visible)
+        if job.last_of_row and row.table["token_passes"]:
+            self.m.cascade.tokens(row, t + job.beats)
+
+    def _emit(self, job: Job, beat: int, t: int) -> bool:
+        m, row = self.m, job.row
+        if beat == 0 and job.first_probability is None:
+            job.first_probability = t
+        lines = m.geometry.lines(len(row.new))
+        if beat == 0 and job.fetches:
+            tested = m.arch.value_overlap_lines < m.arch.value_sram.lines
+            if (tested and job.index > m.prob_v.leave) or not m.value_sram.fits(lines):
+                return False
+        if self.joining is not None or not self.places:
+            return False
+        self.places -= 1
+        job.emitted += 1
+        if beat == 0 and job.fetches:
+            m.value_sram.give(-lines, -1)
+            row.block.value_lines += lines
+            row.block.value_rows += 1
+            row.counts[Count.VALUE_SRAM_WRITES] += lines
+            m.fetcher.value(row)
+        if job.fetches:
+            assert row.v_request
+            if m.arch.shared_value_ids or job.query["values"] == len(row.new):
+                self.joining = row.v_request
+            elif beat == (0 if len(row.jobs) > 1 else job.value_beats - 1):
+                row.v_request.ids = len(row.new)
+        return True
+
+    def join(self) -> None:
+        """End of step 12: an emitted beat that waits joins its group."""
+        request = self.joining
+        if request is not None and not (request.asked < request.vectors and self.m.fetcher.makes_row(request)):
+            request.ids = min(request.vectors, request.ids + self.m.geometry.width)
+            self.joining = None
+
+
+class Decision:
+    """4. Rows of scores leave."""
+
+    def __init__(self, machine: "Machine") -> None:
+        self.m, self.queue, self.release = machine, deque[Pass](), 0
+        self.entered = 0  # beats
+
+    def complete(self, one: Pass, t: int) -> None:
+        one.time, one.mark = t, self.entered
+        self.queue.append(one)
+
+    def full(self, t: int) -> bool:
+        arch = self.m.arch
+        if len(self.queue) < arch.decision_maxima or self.release <= t:
+            return False
+        row = self.queue[arch.decision_maxima - 1]
+        return row.time <= t and self.entered - row.mark >= arch.decision_skid
+
+    def step(self, t: int) -> None:
+        m, arch = self.m, self.m.arch
+        if not self.queue:
+            return
+        one = self.queue[0]
+        gap = 0 if one.second else arch.decision_gap
+        if one.time + arch.decision_latency > t or self.release + gap > t:
+            return
+        self.queue.popleft()
+        job = one.job
+        self.release = t + job.beats
+        if job.query["refetch"] and not one.second:
+            job.row.counts[Count.REFETCHES] += 1
+            m.issue.recompute.append((t + arch.requantise_latency, job))
+            return
+        job.final = t + (arch.recomputed_latency if one.second else arch.reorder_latency)
+        job.key_free = t + arch.key_free_latency
+        m.issue.window -= job.plane
+
+
+class SoftmaxUnit:
+    """5. Softmax."""
+
+    def __init__(self, machine: "Machine") -> None:
+        self.m, self.credits = machine, machine.arch.softmax.fifo_beats
+        self.queue: deque[Pass] = deque()
+        self.row: Pass | None = None
+        self.beat = 0
+
+    def step(self, t: int) -> None:
+        if self.row is None:
+            if not self.queue or self.queue[0].time > t:
+                return
+            self.row, self.beat = self.queue.popleft(), 0
+        row, decision = self.row, self.m.decision
+        if decision.full(t):
+            row.job.row.counts[Count.SOFTMAX_DECISION_FULL] += 1
+            return
+        row.job.row.counts[Count.SOFTMAX_BUSY] += 1
+        self.credits += 1
+        self.beat += 1
+        decision.entered += 1
+        if self.beat == row.job.beats:
+            decision.complete(row, t)
+            self.row = None
+
+
+class QK:
+    """6. Q x K."""
+
+    def __init__(self, machine: "Machine") -> None:
+        self.m, self.queue = machine, deque[Pass]()
+        self.one: Pass | None = None
+        self.beat = self.phase = 0  # beat of the pass, cycle of the beat
+        self.next_try = 0
+        self.cause: Count | None = None  # of the cycles until the next try
+        self.last_read = -1
+
+    def step(self, t: int) -> None:
+        m = self.m
+        if self.one is None:
+            if not self.queue or t < max(self.queue[0].time + m.arch.read_latency, self.last_read + 1):
+                return
+            self.one, self.beat, self.phase, self.next_try, self.cause = self.queue.popleft(), 0, 0, t, None
+        one, counts = self.one, self.one.job.row.counts
+        if self.phase == 0:
+            if t >= self.next_try:
+                self.cause = self._lacks(one, t)
+                data = self.cause in (Count.QK_WAIT_Q, Count.QK_WAIT_K, Count.QK_WAIT_LSB)
+                self.next_try = t + (m.arch.read_retry if data else 1)
+            if self.cause is not None:
+                counts[self.cause] += 1
+                return
+        counts[Count.QK_BUSY] += 1
+        counts[Count.KEY_SRAM_READS] += 1
+        self.phase = (self.phase + 1) % m.geometry.dwell
+        if self.phase == 0:
+            self.beat += 1
+            self.next_try = t + 1
+            if m.arch.softmax.latency:
+                m.softmax.credits -= 1
+            else:
+                m.decision.entered += 1
+            if self.beat == one.job.beats:
+                self._finish(one, t)
+
+    def _lacks(self, one: Pass, t: int) -> Count | None:
+        m, job = self.m, one.job
+        needed = min(job.visible, (self.beat + 1) * m.geometry.width)
+        if m.arch.fetch_queries and not (job.q_request and job.q_request.readable):
+            return Count.QK_WAIT_Q
+        if not job.row.block.k_request or job.row.block.k_request.readable < needed:
+            return Count.QK_WAIT_K
+        if one.second and (not job.lsb_request or job.lsb_request.readable < needed):
+            return Count.QK_WAIT_LSB
+        if m.arch.softmax.latency:
+            return Count.QK_SOFTMAX_FULL if m.softmax.credits < 1 else None
+        return Count.QK_DECISION_FULL if m.decision.full(t) else None
+
+    def _finish(self, one: Pass, t: int) -> None:
+        m, arch, job = self.m, self.m.arch, one.job
+        self.one, self.last_read = None, t
+        job.row.counts[Count.MACS_QK] += job.visible * m.geometry.D
+        job.row.counts[Count.SOFTMAX_ELEMENTS] += job.visible
+        m.issue.phase_ends.append(t + arch.phase_gap)
+        if arch.softmax.latency:
+            one.time = t + arch.qk_latency + arch.softmax.latency
+            m.softmax.queue.append(one)
+        else:
+            m.decision.complete(one, t + arch.qk_latency)
+
+
+class Issue:
+    """7. Issue."""
+
+    def __init__(self, machine: "Machine") -> None:
+        self.m = machine
+        self.phases = 0  # under way
+        self.phase_ends: deque[int] = deque()
+        self.window = 0
+        self.reorder_free = machine.arch.reorder_beats
+        self.recompute: deque[tuple[int, Job]] = deque()  # (from cycle, job)
+        self.selected: tuple[Job, bool] | None = None  # and whether it is a recomputation
+
+    @property
+    def phases_full(self) -> bool:
+        return self.phases >= self.m.arch.k_phases
+
+    def cause(self, job: Job) -> Count | None:
+        """What keeps a job from being selected."""
+        if job.plane and self.window >= self.m.arch.decision_queries:
+            return Count.FETCH_WINDOW
+        return Count.FETCH_REORDER if self.reorder_free < job.beats else None
+
+    def step(self, t: int) -> None:
+        m = self.m
+        while self.phase_ends and self.phase_ends[0] <= t:
+            self.phase_ends.popleft()
+            self.phases -= 1
+        if self.selected is None:
+            accepted = m.accept.job
+            if self.recompute and self.recompute[0][0] <= t:
+                self.selected = self.recompute.popleft()[1], True
+            elif accepted is not None and self.cause(accepted) is None:
+                self.selected = accepted, False
+        if self.selected is None or self.phases_full:
+            return
+        job, second = self.selected
+        self.selected = None
+        self.phases += 1
+        m.qk.queue.append(Pass(job, second, t))
+        if second:
+            self._ask_lsb(job, t)
+            return
+        m.accept.job = None
+        self.reorder_free -= job.beats
+        self.window += job.plane
+        table, block, counts = job.row.table, job.row.block, job.row.counts
+        if m.arch.fetch_queries:
+            counts[Count.BITS_Q] += m.geometry.D * table["query_bits"]
+            job.q_request = self._ask(job.row, Q, [job.query["token"]], table["query_bits"], t)
+        if job.position == 0 and job.row.opens_block:
+            counts[Count.BITS_K_MSB] += len(block.keys) * m.geometry.D * table["msb_bits"]
+            block.k_request = self._ask(job.row, K, block.keys, table["msb_bits"], t)
+
+    def _ask_lsb(self, job: Job, t: int) -> None:
+        m, block, counts, bits = self.m, job.row.block, job.row.counts, job.row.table["lsb_bits"]
+        if block.lsb_request is None or not m.arch.share_lsb:
+            counts[Count.BITS_K_LSB] += len(block.keys) * m.geometry.D * bits
+            counts[Count.KEY_SRAM_WRITES] += m.geometry.lines(len(block.keys))
+            block.lsb_request = self._ask(job.row, LSB, block.keys, bits, t)
+        job.lsb_request = block.lsb_request
+
+    def _ask(self, row: Row, kind: Count, ids: list[int], bits: int, t: int) -> Request:
+        request = self.m.geometry.request(row, kind, ids, bits)
+        request.from_cycle = t + self.m.arch.issue_latency
+        self.m.fetcher.sources[0].append(request)
+        return request
 
 
 class Buffer:
@@ -297,6 +694,360 @@ class Buffer:
     def give(self, lines: int, allocations: int) -> None:
         self.lines += lines
         self.allocations += allocations
+
+
+class Accept:
+    """8. Accept."""
+
+    def __init__(self, machine: "Machine") -> None:
+        self.m, self.waiting, self.in_use = machine, deque(machine.jobs), deque(machine.jobs)
+        self.job: Job | None = None  # accepted, not issued
+
+    def step(self, t: int) -> None:
+        m = self.m
+        while self.in_use and self.in_use[0].key_free is not None and self.in_use[0].key_free <= t:
+            job = self.in_use.popleft()
+            if job.last_of_block:
+                m.key_sram.give(m.geometry.lines(len(job.row.block.keys)), 1)
+        if self.job is not None or not self.waiting or self.cause(t) is not None:
+            return
+        job = self.job = self.waiting.popleft()
+        if job.position == 0 and job.row.opens_block:
+            lines = m.geometry.lines(len(job.row.block.keys))
+            m.key_sram.give(-lines, -1)
+            job.row.counts[Count.KEY_SRAM_WRITES] += lines
+
+    def cause(self, t: int) -> Count | None:
+        """What keeps the next job from being accepted."""
+        m, job = self.m, self.waiting[0]
+        row = job.row
+        if job.position:
+            return None
+        if row.index:
+            before = m.rows[row.index - 1]
+            retire = before.jobs[-1].retire
+            if not m.arch.layers_overlap and before.layer != row.layer and (retire is None or retire > t):
+                return Count.FETCH_LAYER
+            if before.selects and (before.gate is None or before.gate > t):
+                return Count.FETCH_CASCADE
+        if row.opens_block and not m.key_sram.fits(m.geometry.lines(len(row.block.keys))):
+            return Count.FETCH_KEY_SRAM
+        return None
+
+
+class Realign:
+    """9. Realignment and conversion."""
+
+    def __init__(self, machine: "Machine") -> None:
+        self.m = machine
+        self.rows: deque[AddressRow] = deque()
+        self.held = 0  # as the step began
+
+    def step(self, t: int) -> None:
+        arch, geometry = self.m.arch, self.m.geometry
+        self.held = sum(row.held for row in self.rows)
+        if not self.rows:
+            return
+        request = self.rows[0].request
+        converted = max(1, max(1, arch.converter_lines * geometry.per_line // geometry.dwell))
+        g = min(converted, max(1, arch.realign_rows - 1) * arch.fetch_ports // request.tx)
+        if g == 0 or geometry.packed:
+            count = self.rows[0].held
+        else:
+            count = min(g * request.tx, request.left)
+            if sum(row.held for row in self.rows if row.request is request) < count:
+                return
+        request.left -= count
+        vectors = self.rows[0].completes
+        if count == 0:  # packed, and all its vectors lie in the transaction before it
+            self.rows.popleft()
+        for _ in range(count):
+            row = self.rows[0]
+            vectors += row.transactions[len(row.transactions) - row.held].completes
+            row.held -= 1
+            if not row.held:
+                self.rows.popleft()
+        if vectors:
+            self.m.buffers.underway.append((t + arch.convert_latency, request, vectors))
+
+
+class DataFifos:
+    """10. Data FIFOs and data crossbar."""
+
+    def __init__(self, machine: "Machine") -> None:
+        self.m = machine
+        self.rows: deque[AddressRow] = deque()  # pushed for reading, in the data FIFOs or before
+        self.expecting: list[deque[AddressRow]] = [deque() for _ in range(machine.arch.fetch_ports)]
+
+    def push(self, row: AddressRow) -> None:
+        row.missing = len(row.transactions)
+        self.rows.append(row)
+        for port in range(row.missing):
+            self.expecting[port].append(row)
+
+    def step(self, t: int) -> None:
+        m, arch = self.m, self.m.arch
+        if self.rows and not self.rows[0].missing and self.rows[0].arrival <= t - arch.fifo_latency:
+            room = m.realign.held <= (arch.realign_rows - 1) * arch.fetch_ports
+            if room and len(m.realign.rows) < LISTED_ROWS:
+                row = self.rows.popleft()
+                row.held = len(row.transactions)
+                m.realign.rows.append(row)
+                for port in range(row.held):
+                    m.ports.reads[port] -= 1
+        taken = set[int]()
+        for completed in m.memory.completed:
+            if completed and completed[0].port not in taken:
+                read = completed.popleft()
+                taken.add(read.port)
+                row = read.line
+                if arch.dram.pairing == "in order of arrival":
+                    row = self.expecting[read.port].popleft()
+                assert row
+                row.missing -= 1
+                row.arrival = t
+
+
+class Memory:
+    """11. Channels with a register each and transactions under way: the ideal memory."""
+
+    def __init__(self, arch: Arch) -> None:
+        self.dram, channels = arch.dram, range(arch.dram.channels)
+        self.in_order = arch.dram.pairing == "in order of arrival"
+        self.registers: list[Transaction | None] = [None for _ in channels]
+        self.sent: list[deque[Transaction]] = [deque() for _ in channels]  # reads
+        self.completed: list[deque[Transaction]] = [deque() for _ in channels]  # reads, not in a data FIFO
+        self.flights: list[deque[Transaction]] = [deque() for _ in channels]
+
+    @property
+    def empty(self) -> bool:
+        return not any(self.registers) and not any(self.flights)
+
+    def commands(self) -> dict[str, int]:
+        """DRAM commands and row results, by counter name."""
+        return {}
+
+    def send(self, transaction: Transaction) -> bool:
+        """Into the channel's register, if that is empty."""
+        channel = self.channel_of(transaction)
+        if self.registers[channel] is not None:
+            return False
+        self.registers[channel] = transaction
+        if transaction.request.kind != OUT:
+            self.sent[channel].append(transaction)
+        return True
+
+    def channel_of(self, transaction: Transaction) -> int:
+        return (transaction.address // self.dram.transaction_bytes) % self.dram.channels
+
+    def complete(self, channel: int, transaction: Transaction) -> None:
+        if transaction.request.kind != OUT:
+            self.completed[channel].append(self.sent[channel].popleft() if self.in_order else transaction)
+
+    def step(self, t: int) -> None:
+        for channel, flight in enumerate(self.flights):
+            at_start = len(flight)
+            if flight and flight[0].done_at <= t:
+                self.complete(channel, flight.popleft())
+            under_way = len(flight) if self.dram.early_reuse else at_start
+            transaction = self.registers[channel]
+            if transaction is not None and under_way < self.dram.ideal.outstanding:
+                transaction.done_at = t + self.dram.ideal.latency
+                flight.append(transaction)
+                self.registers[channel] = None
+
+
+class ControllerMemory(Memory):
+    """11. The same registers before DRAM controllers; what a controller does is the concern of other tests."""
+
+    def __init__(self, arch: Arch) -> None:
+        super().__init__(arch)
+        self.system = DramSystem(self.dram.device, channels=self.dram.channels, mapping=self.dram.mapping)
+        self.cycle_ps = 1000 / Fraction(str(arch.clock_ghz))
+        self.accepted: list[tuple[Transaction, int]] = []  # with its channel
+        self.under_way = [0] * self.dram.channels
+
+    @property
+    def empty(self) -> bool:
+        return not any(self.registers) and not any(self.under_way)
+
+    def commands(self) -> dict[str, int]:
+        result = self.system.result()
+        rows = {f"dram_row_{outcome}": result.rows("", outcome) for outcome in ("hits", "misses", "conflicts")}
+        served = {
+            "dram_forwarded": result.statistics[Served.FORWARDED],
+            "dram_coalesced": result.statistics[Served.COALESCED],
+        }
+        return rows | served | {"dram_activations": result.commands[Command.ACT]}
+
+    def step(self, t: int) -> None:
+        at_start = list(self.under_way)
+        self.system.tick(until=floor(t * self.cycle_ps / self.dram.device.tick_ps))
+        self._collect()
+        for channel, transaction in enumerate(self.registers):
+            under_way = (self.under_way if self.dram.early_reuse else at_start)[channel]
+            if transaction is not None and under_way < self.dram.outstanding:
+                write = transaction.request.kind == OUT
+                if self.system.send(transaction.address, write=write, tag=len(self.accepted)):
+                    self.accepted.append((transaction, channel))
+                    self.under_way[channel] += 1
+                    self.registers[channel] = None
+                    if write:
+                        self._collect()  # a write that a queued one absorbs is complete at once
+
+    def _collect(self) -> None:
+        for tag in self.system.completions():
+            transaction, channel = self.accepted[tag]
+            self.complete(channel, transaction)
+            self.under_way[channel] -= 1
+
+
+class Ports:
+    """11. Address FIFOs, port registers and address crossbar."""
+
+    def __init__(self, machine: "Machine") -> None:
+        self.m, ports = machine, range(machine.arch.fetch_ports)
+        self.fifos: list[deque[tuple[int, Transaction | None]]] = [deque() for _ in ports]  # (pushed at, address)
+        self.registers: list[Transaction | None] = [None for _ in ports]
+        self.occupied = [False for _ in ports]  # with padding, too
+        self.reads = [0 for _ in ports]  # sent, and not out of the data FIFOs
+        self.taken = [0 for _ in ports]
+        self.pushed = 0
+        self.before: deque[list[int]] = deque([self.taken, self.taken], maxlen=3)  # taken, after the last cycles
+
+    @property
+    def empty(self) -> bool:
+        return not any(self.fifos) and not any(self.occupied)
+
+    def push(self, row: AddressRow, t: int) -> None:
+        self.pushed += 1
+        row.number = self.pushed
+        for port, fifo in enumerate(self.fifos):
+            transaction = row.transactions[port] if port < len(row.transactions) else None
+            if transaction is not None:
+                transaction.port, transaction.line = port, row
+            fifo.append((t, transaction))
+        if row.request.kind != OUT:
+            self.m.data_fifos.push(row)
+
+    def full(self) -> Count | None:
+        """The cause, if some port's FIFO was full (step 12)."""
+        taken = self.before[0]
+        oldest = min(taken)
+        if self.pushed - oldest < self.m.arch.address_fifo:
+            return None
+        port = self.taken.index(min(self.taken))  # that one may be on its way out: by now
+        register = self.registers[port]
+        read = register is not None and register.request.kind != OUT
+        return Count.FETCH_DATA_FIFO if read and self.reads[port] >= self.m.arch.data_fifo else Count.FETCH_ADDRESS_FIFO
+
+    def step(self, t: int) -> None:
+        m = self.m
+        offers: list[tuple[int, int]] = []  # (age, port); the oldest row is the one with the fewest pushed before
+        for port, transaction in enumerate(self.registers):
+            if transaction is None:
+                self.occupied[port] = False
+            elif transaction.request.kind == OUT or self.reads[port] < m.arch.data_fifo:
+                assert transaction.line
+                offers.append((transaction.line.number if m.arch.crossbar == "oldest row first" else 0, port))
+        for _, port in sorted(offers):
+            transaction = self.registers[port]
+            assert transaction
+            if m.memory.send(transaction):
+                transaction.request.row.counts[transaction.request.kind] += 1
+                self.reads[port] += transaction.request.kind != OUT
+                self.registers[port], self.occupied[port] = None, False
+        for port, fifo in enumerate(self.fifos):
+            if not self.occupied[port] and fifo and fifo[0][0] <= t + 1 - m.arch.fifo_latency:
+                self.registers[port], self.occupied[port] = fifo.popleft()[1], True
+                self.taken[port] += 1
+        self.before.append(list(self.taken))
+
+
+class Fetcher:
+    """12. Rows of addresses from three sources in turn."""
+
+    def __init__(self, machine: "Machine") -> None:
+        self.m = machine
+        self.sources: tuple[deque[Request], ...] = (deque(), deque(), deque())  # keys, values, outputs
+        self.jobs: dict[Request, Job] = {}  # of outputs
+        self.split: AddressRow | None = None
+        self.request: Request | None = None  # of the row in preparation
+        self.prepared: list[Transaction] | None = None
+        self.before = 0
+        self.served = 2
+
+    @property
+    def idle(self) -> bool:
+        return self.split is None and self.prepared is None and not any(self.sources)
+
+    def value(self, row: Row) -> None:
+        geometry, bits = self.m.geometry, row.table["value_bits"]
+        row.counts[Count.BITS_V] += len(row.new) * geometry.D * bits
+        row.v_request = geometry.request(row, V, row.new, bits)
+        self.sources[1].append(row.v_request)
+
+    def output(self, job: Job) -> None:
+        geometry = self.m.geometry
+        job.row.counts[Count.BITS_OUT] += geometry.D * OUT_BITS
+        request = geometry.request(job.row, OUT, [job.query["token"]], OUT_BITS)
+        assert job.retire is not None
+        request.from_cycle = job.retire
+        self.sources[2].append(request)
+
+    def step(self, t: int) -> None:
+        m = self.m
+        if self.split is None and self.prepared is None and not self.sources[0]:
+            self._starve(t)
+        if self.split is not None:
+            full = m.ports.full()
+            counts = self.split.request.row.counts
+            counts[Count.FETCH_BUSY if full is None else full] += 1
+            if full is None:
+                m.ports.push(self.split, t)
+                self.split = None
+        if self.split is None and self.prepared is not None:
+            assert self.request
+            ports = m.arch.fetch_ports
+            row, self.prepared = self.prepared[:ports], self.prepared[ports:] or None
+            self.split = AddressRow(self.request, row, self.before)
+            self.before = 0
+        if self.prepared is None:
+            self._ask(t)
+        m.local_v.join()
+
+    def _starve(self, t: int) -> None:
+        m = self.m
+        job = m.accept.job
+        if job is not None:
+            cause = Count.FETCH_K_PHASES if m.issue.phases_full else m.issue.cause(job)
+        elif m.accept.waiting:
+            job = m.accept.waiting[0]
+            cause = m.accept.cause(t)
+        if job is not None and cause is not None:
+            job.row.counts[cause] += 1
+
+    def _ask(self, t: int) -> None:
+        order = [(self.served + i) % 3 for i in (1, 2, 3)]
+        if self.sources[self.served] and self.sources[self.served][0].begun:
+            order = [self.served]
+        for source in order:
+            request = self.sources[source][0] if self.sources[source] else None
+            if request is None or not self._there(request, t):
+                continue
+            self.request, (self.before, self.prepared) = request, request.rows.popleft()
+            request.begun, self.served = True, source
+            request.asked = min(request.vectors, request.asked + self.m.arch.fetch_ports)
+            if not request.rows:
+                self.sources[source].popleft()
+            return
+
+    def _there(self, request: Request, t: int) -> bool:
+        return self.makes_row(request) if request.kind is V else request.from_cycle <= t
+
+    def makes_row(self, request: Request) -> bool:
+        """The known ids of a V request are a row, or its rest."""
+        return request.ids - request.asked >= self.m.arch.fetch_ports or request.ids == request.vectors
 
 
 class Cascade:
@@ -322,323 +1073,6 @@ class Cascade:
         return cycles
 
 
-class ProbV:
-    """3. prob x V."""
-
-    def __init__(self, machine: "Machine") -> None:
-        self.m, self.queue = machine, deque[Job]()
-        self.job: Job | None = None
-        self.beat = self.phase = 0  # beat of the job, cycle of the beat
-
-    def step(self, t: int) -> None:
-        if self.job is None:
-            if not self.queue:
-                return
-            self.job, self.beat, self.phase = self.queue.popleft(), 0, 0
-        job, counts = self.job, self.job.row.counts
-        if job.value_beats:
-            if self.phase == 0 and not self._ready(job):
-                counts[Count.PV_WAIT_V] += 1
-                return
-            counts[Count.PV_BUSY] += 1
-            counts[Count.VALUE_SRAM_READS] += 1
-            self.phase = (self.phase + 1) % self.m.geometry.dwell
-            self.beat += self.phase == 0
-        if self.beat == job.value_beats:
-            self._finish(job, t)
-
-    def _ready(self, job: Job) -> bool:
-        new, row = len(job.row.new), job.row
-        needs_all = len(row.jobs) > 1 and job.query["values"] < job.query["visible"]
-        return row.usable[V] >= (new if needs_all else min(new, (self.beat + 1) * self.m.geometry.width))
-
-    def _finish(self, job: Job, t: int) -> None:
-        m, row, block = self.m, job.row, job.row.block
-        self.job = None
-        row.counts[Count.MACS_PV] += job.query["values"] * m.geometry.D
-        m.probabilities -= 1
-        job.retire = m.last_retire = t + m.arch.pv_latency
-        if m.arch.write_outputs:
-            m.fetcher.outputs.append((job.retire, job))
-        if job.last_of_block:
-            m.value_sram.give(block.value_lines, block.value_rows)
-        if job.last_of_row and row.table["head_passes"]:
-            m.cascade.heads(row, job.retire)
-
-
-class LocalTopK:
-    """4. Local V top-k."""
-
-    def __init__(self, machine: "Machine") -> None:
-        self.m, self.queue = machine, deque[Job]()
-        self.job: Job | None = None
-        self.cycles_left = 0
-
-    def step(self, t: int) -> None:
-        if self.job is None:
-            if not self.queue:
-                return
-            self.job = self.queue.popleft()
-            self.cycles_left = self.job.topk_cycles
-            count_passes(self.job.row, self.job.passes, self.job.query["visible"])
-        if self.cycles_left:
-            self.job.row.counts[Count.TOPK_BUSY] += 1
-            self.cycles_left -= 1
-        if not self.cycles_left:
-            if self.job.position == 0 and self.job.row.new:
-                self.m.fetcher.values.append(self.job.row)
-            self.m.prob_v.queue.append(self.job)
-            self.job = None
-
-
-class Decision:
-    """5. Jobs pass in order once their final pass is known."""
-
-    def __init__(self, machine: "Machine") -> None:
-        self.m, self.waiting, self.release = machine, deque(machine.jobs), 0
-
-    def step(self, t: int) -> None:
-        m, job = self.m, self.waiting[0] if self.waiting else None
-        if job is None or job.known is None or job.known > t or t < self.release:
-            return
-        if m.probabilities >= m.arch.probability_queries:
-            return
-        row = self.waiting.popleft().row
-        self.release = t + job.beats
-        m.topk.queue.append(job)
-        m.probabilities += 1
-        m.window -= row.table["lsb_bits"] > 0
-        if job.last_of_block:
-            m.key_sram.give(m.geometry.lines(len(row.block.keys)), 1)
-        if job.last_of_row and row.table["token_passes"]:
-            m.cascade.tokens(row, t + job.beats)
-        if row.table["accumulate"]:
-            row.counts[Count.ACCUMULATOR_BUSY] += job.beats
-            row.counts[Count.IMPORTANCE_UPDATES] += job.query["visible"]
-
-
-class SoftmaxUnit:
-    """6. Softmax and LSB decision."""
-
-    def __init__(self, machine: "Machine") -> None:
-        self.m, self.credits = machine, machine.arch.softmax.fifo_beats
-        self.queue: deque[tuple[int, Job]] = deque()  # (ready time, job)
-        self.dropped: deque[tuple[int, Job]] = deque()  # (decision time, job)
-        self.job: Job | None = None
-        self.beat = 0
-
-    def step(self, t: int) -> None:
-        while self.dropped and self.dropped[0][0] <= t:
-            self._recompute(self.dropped.popleft()[1])
-        if self.job is None:
-            if not self.queue or self.queue[0][0] > t:
-                return
-            self.job, self.beat = self.queue.popleft()[1], 0
-        job, decided = self.job, t + self.m.arch.decision_latency
-        job.row.counts[Count.SOFTMAX_BUSY] += 1
-        self.credits += 1
-        self.beat += 1
-        if self.beat == job.beats:
-            self.job = None
-            if job.query["refetch"] and not job.second_pass:
-                self.dropped.append((decided, job))
-            else:
-                job.known = decided
-
-    def _recompute(self, job: Job) -> None:
-        job.second_pass = True
-        job.row.counts[Count.REFETCHES] += 1
-        self.m.qk.recompute.append(job)
-        if not job.row.block.lsb_queued:
-            job.row.block.lsb_queued = True
-            self.m.fetcher.lsb.append(job.row)
-
-
-class QK:
-    """7. Q x K."""
-
-    def __init__(self, machine: "Machine") -> None:
-        self.m, self.waiting, self.recompute = machine, deque(machine.jobs), deque[Job]()
-        self.job: Job | None = None
-        self.beat = self.phase = 0  # beat of the job, cycle of the beat
-
-    def step(self, t: int) -> None:
-        if self.job is None:
-            self.job, self.beat, self.phase = self._take(), 0, 0
-        if self.job is None:
-            return
-        job, counts = self.job, self.job.row.counts
-        stall = self._stall(job) if self.phase == 0 else None
-        if stall is not None:
-            counts[stall] += 1
-            return
-        counts[Count.QK_BUSY] += 1
-        counts[Count.KEY_SRAM_READS] += 1
-        self.phase = (self.phase + 1) % self.m.geometry.dwell
-        if self.phase == 0:
-            self.m.softmax.credits -= 1
-            self.beat += 1
-            if self.beat == job.beats:
-                self._finish(job, t)
-
-    def _take(self) -> Job | None:
-        if self.recompute and self._usable(LSB, self.recompute[0], 0):
-            return self.recompute.popleft()
-        if not self.waiting or not self.waiting[0].row.started:
-            if self.recompute:
-                self.recompute[0].row.counts[Count.QK_WAIT_LSB] += 1
-            return None
-        if self.waiting[0].row.table["lsb_bits"] > 0:
-            if self.m.window >= self.m.arch.decision_queries:
-                self.waiting[0].row.counts[Count.QK_WINDOW] += 1
-                return None
-            self.m.window += 1
-        return self.waiting.popleft()
-
-    def _usable(self, plane: Count, job: Job, beat: int) -> bool:
-        needed: int = min(job.query["visible"], (beat + 1) * self.m.geometry.width)
-        return job.row.block.usable[plane] >= needed
-
-    def _stall(self, job: Job) -> Count | None:
-        if self.m.arch.fetch_queries and job.row.usable[Q] <= job.position:
-            return Count.QK_WAIT_Q
-        if not self._usable(K, job, self.beat):
-            return Count.QK_WAIT_K
-        if job.second_pass and not self._usable(LSB, job, self.beat):
-            return Count.QK_WAIT_LSB
-        return Count.QK_SOFTMAX_FULL if self.m.softmax.credits < 1 else None
-
-    def _finish(self, job: Job, t: int) -> None:
-        m, visible = self.m, job.query["visible"]
-        self.job = None
-        job.row.counts[Count.MACS_QK] += visible * m.geometry.D
-        job.row.counts[Count.SOFTMAX_ELEMENTS] += visible
-        m.softmax.queue.append((t + m.arch.qk_latency + m.arch.softmax.latency, job))
-        if job.last_of_row and not job.second_pass:
-            m.k_phases -= 1
-
-
-class Fetcher:
-    """8. One request at a time, from three sources in turn."""
-
-    def __init__(self, machine: "Machine") -> None:
-        self.m, self.open = machine, Request(machine.rows[0])
-        self.rows = deque(machine.rows)  # source 0
-        self.lsb: deque[Row] = deque()  # source 0, first
-        self.values: deque[Row] = deque()  # source 1
-        self.outputs: deque[tuple[int, Job]] = deque()  # source 2: (visible from, job)
-        self.served = 2
-
-    @property
-    def idle(self) -> bool:
-        return not (self.open.transactions or self.rows or self.lsb or self.values or self.outputs)
-
-    def step(self, t: int) -> None:
-        if not self.open.transactions:
-            stall = self._pick(t)
-            if stall is not None:
-                stall[1].counts[stall[0]] += 1
-        m, queue, counts, issued, reason = self.m, self.open.transactions, self.open.row.counts, 0, None
-        while queue and issued < m.arch.fetch_ports and reason is None:
-            address_queue = m.memory.queue_of(queue[0])
-            if len(address_queue) >= m.memory.capacity:
-                reason = Count.FETCH_ADDRESS_FIFO
-            elif queue[0].kind != OUT and len(m.returns.issued) >= m.returns.capacity:
-                reason = Count.FETCH_DATA_FIFO
-            else:
-                counts[queue[0].kind] += 1
-                issued += 1
-                if queue[0].kind != OUT:
-                    m.returns.issued.append(queue[0])
-                address_queue.append(queue.popleft())
-        if issued:
-            counts[Count.FETCH_BUSY] += 1
-        elif reason is not None:
-            counts[reason] += 1
-
-    def _pick(self, t: int) -> tuple[Count, Row] | None:
-        """Open a request that may start; else the reason and the row that waits."""
-        again = True
-        while again:
-            again, stalls = False, dict[int, tuple[Count, Row]]()
-            for source in [(self.served + i) % 3 for i in (1, 2, 3)]:
-                result = (self._rows, self._values, self._outputs)[source](t)
-                if isinstance(result, Request):
-                    self.open = result
-                    self.served = source if result.transactions else self.served
-                    again = not result.transactions  # a row without a request
-                    break
-                if result is not None:
-                    stalls[source] = result
-            else:
-                return stalls.get(0) or stalls.get(1)
-        return None
-
-    def _rows(self, t: int) -> Request | tuple[Count, Row] | None:
-        if self.lsb:
-            row, geometry = self.lsb.popleft(), self.m.geometry
-            request, keys = Request(row), row.block.keys
-            row.counts[Count.BITS_K_LSB] += geometry.append(request, LSB, keys, row.table["lsb_bits"])
-            row.counts[Count.KEY_SRAM_WRITES] += geometry.lines(len(keys))
-            return request
-        if not self.rows:
-            return None
-        stall = self._row_stall(self.rows[0], t)
-        return self._start(self.rows.popleft()) if stall is None else (stall, self.rows[0])
-
-    def _row_stall(self, row: Row, t: int) -> Count | None:
-        m = self.m
-        if row.index:
-            before = m.rows[row.index - 1]
-            retire = before.jobs[-1].retire
-            if not m.arch.layers_overlap and before.layer != row.layer and (retire is None or retire > t):
-                return Count.FETCH_LAYER
-            selects = before.table["token_passes"] or before.table["head_passes"]
-            if selects and (before.gate is None or before.gate > t):
-                return Count.FETCH_CASCADE
-        if m.k_phases >= m.arch.k_phases:
-            return Count.FETCH_K_PHASES
-        if row is row.block.rows[0] and not m.key_sram.fits(m.geometry.lines(len(row.block.keys))):
-            return Count.FETCH_KEY_SRAM
-        return None
-
-    def _start(self, row: Row) -> Request:
-        m, request, keys = self.m, Request(row), row.block.keys
-        row.started = True
-        m.k_phases += 1
-        if m.arch.fetch_queries:
-            tokens = [job.query["token"] for job in row.jobs]
-            row.counts[Count.BITS_Q] += m.geometry.append(request, Q, tokens, row.table["query_bits"])
-        if row is row.block.rows[0]:
-            row.counts[Count.BITS_K_MSB] += m.geometry.append(request, K, keys, row.table["msb_bits"])
-            row.counts[Count.KEY_SRAM_WRITES] += m.geometry.lines(len(keys))
-            m.key_sram.give(-m.geometry.lines(len(keys)), -1)
-        return request
-
-    def _values(self, t: int) -> Request | tuple[Count, Row] | None:
-        if not self.values:
-            return None
-        row, geometry = self.values[0], self.m.geometry
-        lines, request = geometry.lines(len(row.new)), Request(row)
-        if not self.m.value_sram.fits(lines):
-            return Count.FETCH_VALUE_SRAM, row
-        self.values.popleft()
-        self.m.value_sram.give(-lines, -1)
-        row.block.value_lines += lines
-        row.block.value_rows += 1
-        row.counts[Count.VALUE_SRAM_WRITES] += lines
-        row.counts[Count.BITS_V] += geometry.append(request, V, row.new, row.table["value_bits"])
-        return request
-
-    def _outputs(self, t: int) -> Request | None:
-        if not self.outputs or self.outputs[0][0] > t:
-            return None
-        job = self.outputs.popleft()[1]
-        request = Request(job.row)
-        job.row.counts[Count.BITS_OUT] += self.m.geometry.append(request, OUT, [job.query["token"]], OUT_BITS)
-        return request
-
-
 class Machine:
     """All modules, and what they share."""
 
@@ -646,26 +1080,28 @@ class Machine:
         self.arch, self.geometry = arch, Geometry(workload.shape, arch)
         self.rows = plan(workload, arch, self.geometry)
         self.jobs = [job for row in self.rows for job in row.jobs]
-        self.k_phases = 0  # rows started, not through the first pass of their last job
-        self.window = 0  # jobs started in Q x K, not passed
-        self.probabilities = 0  # jobs passed, not finished in prob x V
         self.last_retire = 0
         self.key_sram = Buffer(arch.key_sram.lines, arch.live_allocations)
         self.value_sram = Buffer(arch.value_sram.lines, arch.live_allocations)
-        self.memory = ControllerMemory(arch) if arch.dram.kind == "controller" else Memory(arch)
-        self.returns = ReturnPath(arch, self.geometry)
         self.cascade = Cascade(workload, arch)
-        self.prob_v, self.topk, self.decision = ProbV(self), LocalTopK(self), Decision(self)
-        self.softmax, self.qk, self.fetcher = SoftmaxUnit(self), QK(self), Fetcher(self)
+        self.buffers, self.prob_v, self.local_v = Buffers(), ProbV(self), LocalV(self)
+        self.decision, self.softmax, self.qk = Decision(self), SoftmaxUnit(self), QK(self)
+        self.issue, self.accept = Issue(self), Accept(self)
+        self.realign, self.data_fifos = Realign(self), DataFifos(self)
+        self.memory = ControllerMemory(arch) if arch.dram.kind == "controller" else Memory(arch)
+        self.ports, self.fetcher = Ports(self), Fetcher(self)
 
     def run(self) -> int:
         """Cycles until every job has retired and the memory is empty."""
-        first = (self.memory, self.returns, self.prob_v, self.topk)
-        order, end, t = (*first, self.decision, self.softmax, self.qk, self.fetcher), self.jobs[-1], 0
+        datapath = (self.buffers, self.prob_v, self.local_v, self.decision, self.softmax, self.qk)
+        fetch = (self.realign, self.data_fifos, self.memory, self.ports, self.fetcher)
+        order = (*datapath, self.issue, self.accept, *fetch)
+        end, t = self.jobs[-1], 0
         while True:
             for module in order:
                 module.step(t)
-            if end.retire is not None and end.retire <= t and self.memory.empty and self.fetcher.idle:
+            idle = self.fetcher.idle and self.ports.empty and self.memory.empty
+            if end.retire is not None and end.retire <= t and idle:
                 return t + 1
             if t - self.last_retire > PATIENCE:
                 raise RuntimeError(f"deadlock: no job has retired since cycle {self.last_retire}")

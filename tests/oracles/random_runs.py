@@ -2,7 +2,7 @@
 
 import random
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -108,12 +108,15 @@ def random_arch(rng: random.Random, workload: Workload | None = None) -> Arch:
     """
     while True:
         arch = _draw(rng)
+        if workload and (workload.rows["values"] > workload.queries["values"][workload.rows["query_start"]]).any():
+            arch = replace(arch, shared_value_ids=False)  # needs ids of a table
         shape = workload.shape if workload else WorkloadShape(
             name="", layers=3, heads=4, kv_heads=1, head_dim=96, max_context=44, policy="", policy_settings={},
             trace_hash="", ids="",
         )  # fmt: skip
         geometry = Geometry(shape, arch)
-        key_lines, value_lines, members, beats, work = geometry.lines(44), 4 * geometry.lines(44), 4, 44, 0
+        key_lines, value_lines, members, work = geometry.lines(44), 4 * geometry.lines(44), 4, 0
+        beats = value_beats = candidates = 44
         if workload:
             rows = plan(workload, arch, geometry)
             blocks = [row.block for row in rows]
@@ -121,34 +124,46 @@ def random_arch(rng: random.Random, workload: Workload | None = None) -> Arch:
             value_lines = max(sum(geometry.lines(len(row.new)) for row in block.rows) for block in blocks)
             members = max(sum(bool(row.new) for row in block.rows) for block in blocks)
             jobs = [job for row in rows for job in row.jobs]
-            beats = max(job.beats for job in jobs)
+            beats, value_beats = max(job.beats for job in jobs), max(job.value_beats for job in jobs)
+            candidates = max(max(row.table["keys"], row.table["token_n"], row.table["head_n"]) for row in rows)
             work = sum(job.beats * geometry.dwell * (1 + job.query["refetch"]) for job in jobs)
             vectors = sum(len(row.new) + len(row.block.keys) for row in rows)
+            if not arch.share_lsb:
+                vectors += sum(job.query["refetch"] * len(job.row.block.keys) for job in jobs)
             reads = ceil_div(shape.head_dim, geometry.T) * vectors
             work += reads // min(arch.fetch_ports, arch.dram.channels)
-            work += (
-                reads
-                * (arch.dram.ideal.latency + arch.fetch_latency)
-                // min(arch.data_fifo * arch.fetch_ports, arch.dram.channels * arch.dram.ideal.outstanding)
-            )
-        if work > 20000:
+            latency = arch.dram.ideal.latency + 3 * arch.fifo_latency + arch.convert_latency
+            under_way = min(arch.data_fifo * arch.fetch_ports, arch.dram.channels * arch.dram.ideal.outstanding)
+            work += reads * latency // under_way
+        if work > 8000:
             continue
         return replace(
             arch,
             live_allocations=members + rng.choice([0, 0, 1, 4]),
             key_sram=Sram(lines=max(1, key_lines) + rng.choice([0, 1, key_lines, 4 * key_lines])),
             value_sram=Sram(lines=max(1, value_lines) + rng.choice([0, 0, 0, 1, 4 * value_lines])),
-            softmax=Softmax(latency=rng.randint(1, 90), fifo_beats=beats + rng.choice([0, 1, 5, 100])),
+            reorder_beats=beats + rng.choice([0, 0, 1, beats, 4096]),
+            probability_fifo=value_beats + rng.choice([0, 0, 1, 5, 64]),
+            softmax=Softmax(latency=rng.choice([0, rng.randint(1, 90)]), fifo_beats=beats + rng.choice([0, 1, 5, 100])),
+            topk=replace(arch.topk, capacity=candidates + rng.choice([0, 0, 1, 7, 1000])),
         )
 
 
 def _draw(rng: random.Random) -> Arch:
     channels, ports = rng.choice([1, 2, 4, 8, 16]), rng.choice([1, 2, 4, 8, 32])
-    flags: dict[str, Any] = {
-        name: rng.random() < 0.6 for name in ("gqa_share", "layers_overlap", "fetch_queries", "write_outputs")
-    }
-    tops = {"qk_latency": 14, "decision_latency": 6, "pv_latency": 6, "decision_queries": 4, "probability_queries": 4}
+    chances = {
+        "gqa_share": 0.6, "layers_overlap": 0.6, "fetch_queries": 0.6, "write_outputs": 0.6, "share_lsb": 0.6,
+        "shared_value_ids": 0.25,
+    }  # fmt: skip
+    flags: dict[str, Any] = {name: rng.random() < chance for name, chance in chances.items()}
+    tops = {
+        "qk_latency": 14, "decision_latency": 9, "pv_latency": 16, "decision_queries": 4, "issue_latency": 6,
+        "phase_gap": 9, "requantise_latency": 9, "key_free_latency": 14, "fifo_latency": 4, "converter_lines": 3,
+        "convert_latency": 9, "read_latency": 6, "decision_maxima": 3, "decision_skid": 7, "reorder_latency": 16,
+        "recomputed_latency": 16, "pv_start": 4, "probability_latency": 12, "line_rounding": 3,
+    }  # fmt: skip
     small: dict[str, Any] = {name: rng.randint(1, top) for name, top in tops.items()}
+    layout: Literal["padded", "packed"] = rng.choice(["padded", "packed"])
     return Arch(
         name="random",
         source="random",
@@ -156,18 +171,23 @@ def _draw(rng: random.Random) -> Arch:
         multipliers=rng.choice([1, 3, 8, 20, 32, 64, 96, 128, 200, 512]),
         max_scores_per_cycle=rng.choice([1, 2, 8, 16]),
         fetch_ports=ports,
-        address_fifo=ceil_div(channels, ports) * rng.choice([1, 2, 8]),
-        data_fifo=rng.choice([1, 2, 8, 64]),
-        fetch_latency=rng.randint(1, 14),
-        converter_lines=rng.randint(1, 3),
-        k_phases=rng.randint(1, 3),
+        address_fifo=rng.choice([1, 2, 3, 8, 64]),
+        data_fifo=rng.choice([1, 2, 3, 8, 64]),
+        crossbar=rng.choice(["oldest row first", "lowest port first"]),
+        realign_rows=rng.choice([2, 2, 3, 4]),
+        k_phases=rng.choice([1, 1, 2, 3, 8]),
+        read_retry=rng.choice([1, 1, 2, 5]),
+        decision_gap=rng.choice([0, 0, 1, 6]),
+        value_overlap_lines=1 << 24 if flags["gqa_share"] else rng.choice([1, 1, 2, 8, 1 << 24]),
+        value_rotation=rng.choice([0, 0, 1, 2, 3]) if layout == "padded" else 0,
         **small,
         **flags,
-        layout=rng.choice(["padded", "packed"]),
+        layout=layout,
         topk=TopKParams(
             lanes=rng.choice([1, 4, 16]),
             input_width=rng.choice([1, 4, 8]),
             engine=rng.choice(["overlapped", "released-serial"]),
+            latency=rng.randint(1, 5),
         ),
         dram=_draw_dram(rng, channels),
     )
@@ -177,10 +197,15 @@ def _draw_dram(rng: random.Random, channels: int) -> Dram:
     ideal = Ideal(
         transaction_bytes=rng.choice([4, 8, 32, 64]), latency=rng.randint(1, 40), outstanding=rng.choice([1, 2, 8, 64])
     )
+    flags: dict[str, Any] = {
+        "pairing": rng.choice(["by id", "by id", "in order of arrival"]),
+        "early_reuse": rng.random() < 0.6,
+        "outstanding": rng.choice([1, 4, 16]),
+    }
     if rng.random() < 0.6:
-        return Dram(kind="ideal", channels=channels, ideal=ideal)
+        return Dram(kind="ideal", channels=channels, ideal=ideal, **flags)
     device = load_device(
         rng.choice(["hbm2", "hbm2", "hbm2-spatten", "hbm3", "ddr4-3200", "lpddr5-6400", "gddr6-14000"])
     )
     mapping = rng.choice(["PcBgCo", "RoBaRaCoCh", "MOP4CLXOR"])
-    return Dram(channels=channels, device=device, mapping=mapping, outstanding=rng.choice([1, 4, 16]), ideal=ideal)
+    return Dram(channels=channels, device=device, mapping=mapping, ideal=ideal, **flags)

@@ -4,7 +4,7 @@
 
 Each schedule runs in a process of its own, once to compile and once to measure (CPU time of one thread). The last
 column is the Verilator simulation of the released RTL on the same requests (shared reference data: wall seconds on
-the same kind of machine), where there is one. `--profile` shows where the time goes, by simulating with parts left out.
+the same kind of machine), where there is one.
 """
 
 from __future__ import annotations

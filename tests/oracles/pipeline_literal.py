@@ -267,8 +267,6 @@ def plan(workload: Workload, arch: Arch, geometry: Geometry) -> list[Row]:
             ids[table[f"{what}_start"] :][: table[f"{what}s"]].tolist()
             for what, ids in (("key", workload.key_ids), ("value", workload.value_ids))
         )
-        if arch.shared_value_ids:
-            needed = needed[: workload.queries["values"][table["query_start"]]]
         shared = ("sequence", "step", "layer", "kv_head")
         same = position > 0 and arch.gqa_share and all(rows[-1].table[name] == table[name] for name in shared)
         block = rows[-1].block if same else Block(keys)
@@ -336,14 +334,14 @@ class ProbV:
             m.local_v.read_probabilities(t)
             self.beat += 1
             self.next_try = t + 1
-            if job.last_of_block and job.value_beats - self.beat <= m.arch.value_overlap_lines:
+            if job.last_of_row and job.value_beats - self.beat <= m.arch.value_overlap_lines:
                 self.leave = max(self.leave, job.index + 1)
             if self.beat == job.value_beats:
                 self._finish(job, t)
 
     def _lacks(self, job: Job) -> Count | None:
         row, new, width = job.row, len(job.row.new), self.m.geometry.width
-        needs_all = len(row.jobs) > 1 and job.query["values"] < job.visible and not self.m.arch.shared_value_ids
+        needs_all = len(row.jobs) > 1 and job.query["values"] < job.visible
         needed = new if needs_all else min(new, (self.beat + 1) * width)
         if (row.v_request.readable if row.v_request else 0) < needed:
             return Count.PV_WAIT_V
@@ -470,7 +468,7 @@ class LocalV:
             m.fetcher.value(row)
         if job.fetches:
             assert row.v_request
-            if m.arch.shared_value_ids or job.query["values"] == len(row.new):
+            if job.query["values"] == len(row.new):
                 self.joining = row.v_request
             elif beat == (0 if len(row.jobs) > 1 else job.value_beats - 1):
                 row.v_request.ids = len(row.new)
@@ -1100,7 +1098,7 @@ class Machine:
         while True:
             for module in order:
                 module.step(t)
-            idle = self.fetcher.idle and self.ports.empty and self.memory.empty
+            idle = self.fetcher.idle and self.ports.empty and not self.data_fifos.rows and self.memory.empty
             if end.retire is not None and end.retire <= t and idle:
                 return t + 1
             if t - self.last_retire > PATIENCE:

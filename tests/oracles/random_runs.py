@@ -108,8 +108,6 @@ def random_arch(rng: random.Random, workload: Workload | None = None) -> Arch:
     """
     while True:
         arch = _draw(rng)
-        if workload and (workload.rows["values"] > workload.queries["values"][workload.rows["query_start"]]).any():
-            arch = replace(arch, shared_value_ids=False)  # needs ids of a table
         shape = workload.shape if workload else WorkloadShape(
             name="", layers=3, heads=4, kv_heads=1, head_dim=96, max_context=44, policy="", policy_settings={},
             trace_hash="", ids="",
@@ -153,7 +151,6 @@ def _draw(rng: random.Random) -> Arch:
     channels, ports = rng.choice([1, 2, 4, 8, 16]), rng.choice([1, 2, 4, 8, 32])
     chances = {
         "gqa_share": 0.6, "layers_overlap": 0.6, "fetch_queries": 0.6, "write_outputs": 0.6, "share_lsb": 0.6,
-        "shared_value_ids": 0.25,
     }  # fmt: skip
     flags: dict[str, Any] = {name: rng.random() < chance for name, chance in chances.items()}
     tops = {
@@ -178,7 +175,7 @@ def _draw(rng: random.Random) -> Arch:
         k_phases=rng.choice([1, 1, 2, 3, 8]),
         read_retry=rng.choice([1, 1, 2, 5]),
         decision_gap=rng.choice([0, 0, 1, 6]),
-        value_overlap_lines=1 << 24 if flags["gqa_share"] else rng.choice([1, 1, 2, 8, 1 << 24]),
+        value_overlap_lines=rng.choice([0, 1, 2, 8, 1 << 24]),
         value_rotation=rng.choice([0, 0, 1, 2, 3]) if layout == "padded" else 0,
         **small,
         **flags,

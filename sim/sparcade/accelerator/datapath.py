@@ -64,8 +64,7 @@ def weigh_values(t: int, plan: Plan, state: State) -> None:
     reg.pv_beat += 1
     left = plan.jobs[job].value_beats - reg.pv_beat
     row = plan.rows[number]
-    end_of_block = row.last_of_block and job + 1 == row.job_start + row.jobs
-    if left <= geometry.value_overlap_lines and end_of_block:
+    if left <= geometry.value_overlap_lines and job + 1 == row.job_start + row.jobs:
         reg.overlap_job = job + 1
     if left > 0:
         return

@@ -50,10 +50,12 @@ def run_cycles(plan: Plan, state: State, start: int, limit: int) -> int:
 
 @kernel
 def has_ended(t: int, plan: Plan, state: State) -> bool:
-    """True when, after cycle t, every job has retired, every output is written and the memory is empty."""
+    """True when, after cycle t, every job has retired, every output is written, and no data are on their way."""
     reg, jobs = state.reg, plan.jobs.shape[0]
     if reg.pv_done < jobs or state.jobs[jobs - 1].retired > t:
         return False
     if plan.geometry.write_outputs and reg.next_output < jobs:
         return False
-    return reg.row_open + reg.split_open + reg.held == 0 and reg.oldest == reg.pushed and is_empty(state.memory)
+    if reg.row_open + reg.split_open + reg.held > 0 or reg.oldest < reg.pushed or reg.returns_head < reg.returns_tail:
+        return False
+    return is_empty(state.memory)

@@ -451,7 +451,14 @@ def _check_capacity(workload: Workload, arch: Arch, geometry: Record, rows: Tabl
         )
     block_values = np.bincount(rows.block, rows.value_alloc).astype(np.int64)
     beats = int(jobs.beats.max())
+    awaited = np.where(
+        rows.value_mode == VALUES_AT_LAST,
+        jobs.value_beats[rows.job_start],
+        -(-np.minimum(rows.new, int(geometry.fetch_ports)) // int(geometry.width))
+        * (rows.value_mode == VALUES_BY_BEAT),
+    )
     limits = [
+        ("probability_fifo", int(awaited.max()), arch.probability_fifo, "beats before V can be fetched"),
         ("topk.capacity", int((jobs.visible * jobs.ranked).max()), arch.topk.capacity, "local V candidates"),
         ("topk.capacity", int(workload.rows["token_n"].max()), arch.topk.capacity, "cascade token candidates"),
         ("reorder_beats", beats, arch.reorder_beats, "score beats of one query"),

@@ -247,7 +247,10 @@ def initial_state(plan: Plan, memory: Memory) -> State:
     registers.pv_job = registers.group_job = registers.realign_job = NO_JOB
     for name in ("accepted_at", "read_last", "read_at", "pv_last", "bypassed_at"):
         registers[name] = LONG_AGO
-    address_rows, returns = int(geometry.address_fifo) + 4, int(geometry.address_fifo + geometry.data_fifo) + 8
+    address_rows = int(geometry.address_fifo) + 4
+    # Packed, rows without a transaction of their own take a place between those with one.
+    per_transaction = 8 * int(geometry.transaction_bytes) // (4 * int(geometry.head_dim)) + 2 if geometry.packed else 0
+    returns = (int(geometry.address_fifo + geometry.data_fifo) + 8) * (1 + per_transaction // ports)
     state = State(
         reg=registers,
         memory=memory,

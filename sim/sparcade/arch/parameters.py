@@ -193,7 +193,6 @@ class Arch:
             address_fifo=4096,
             data_fifo=4096,
             fifo_latency=1 << 10,
-            realign_rows=64,
             converter_lines=4096,
             convert_latency=1 << 10,
             read_latency=1 << 16,
@@ -209,9 +208,9 @@ class Arch:
             pv_latency=1 << 16,
             probability_fifo=1 << 20,
             probability_latency=1 << 10,
-            value_overlap_lines=1 << 24,
             count_rounding=1 << 10,
         )
+        check_counts(self, least=2, realign_rows=64)
         check_counts(self, least=0, decision_gap=1 << 16, value_overlap_lines=1 << 24, value_rotation=1 << 10)
         if not 0 < self.clock_ghz <= 100:
             raise ConfigError(
@@ -246,11 +245,19 @@ class Arch:
                 got=f"count_rounding = {self.count_rounding} with the ids of the workload",
                 remedy="count_rounding = 1",
             )
-        if self.fused_pairs and self.layout == "packed":
+        if self.shared_value_ids and self.key_ids != "index-table":
             raise ConfigError(
-                "fused pairs have a layout of their own",
+                "the queries of a row have value ids of their own",
+                where="shared_value_ids",
+                expected='key_ids = "index-table"',
+                got="shared_value_ids with the ids of the workload",
+                remedy="shared_value_ids = false",
+            )
+        if self.layout == "packed" and (self.fused_pairs or self.value_rotation):
+            raise ConfigError(
+                "fused pairs and rotated rows have no packed layout",
                 where="layout",
-                expected='"padded" with fused_pairs',
+                expected='"padded" with fused_pairs or value_rotation',
                 got='"packed"',
                 remedy='layout = "padded"',
             )

@@ -13,7 +13,7 @@ from sparcade.accelerator import Count, simulate
 from sparcade.accelerator.invariants import check
 from sparcade.accelerator.plan import make_plan
 from sparcade.arch import load_arch
-from sparcade.errors import InvariantError, WorkloadError
+from sparcade.errors import ConfigError, InvariantError, WorkloadError
 from sparcade.policy import LocalValuePruning, TokenPruning, apply
 from sparcade.workload import Workload
 from support import policy, random_tensors, trace_of
@@ -82,3 +82,32 @@ class _Unchecked:
 
     def __init__(self, work: Workload, rows: np.ndarray) -> None:
         self.shape, self.queries, self.key_ids, self.rows = work.shape, work.queries, work.key_ids, rows
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        (["realign_rows=1"], "realign_rows"),
+        (["read_retry=0"], "read_retry"),
+        (["value_overlap_lines=-1"], "value_overlap_lines"),
+        (["decision_gap=-1"], "decision_gap"),
+        (["shared_value_ids=true"], "shared_value_ids"),
+        (["count_rounding=8"], "count_rounding"),
+        (["key_ids=index-table", "fetch_ports=8"], "fetch_ports"),
+        (["layout=packed", "value_rotation=1"], "layout"),
+        (["layout=packed", "fused_pairs=true"], "layout"),
+        (["crossbar=fair"], "crossbar"),
+        (["dram.pairing=random"], "pairing"),
+    ],
+)
+def test_hardware_that_cannot_be_is_refused(settings: list[str], field: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_arch("spatten", settings)
+    assert field in f"{caught.value.where} {caught.value.what}"
+
+
+def test_a_probability_fifo_too_short_for_a_row_of_addresses_is_refused(work: Workload) -> None:
+    with pytest.raises(WorkloadError, match="probability_fifo") as caught:
+        simulate(work, load_arch("spatten", ["probability_fifo=1"]))
+    remedy = caught.value.remedy.partition(",")[0].removeprefix("--set ")
+    simulate(work, load_arch("spatten", ["probability_fifo=1", remedy]))

@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from sparcade.accelerator import simulate
 from sparcade.accelerator.reference import RETRY_CYCLES, TOLERANCE, Comparison, compare
+from sparcade.accelerator.result import KINDS
+from sparcade.arch import load_arch
 from sparcade.errors import WorkloadError
+from sparcade.workload import import_csv
 
 REFERENCE = Path(__file__).parents[2] / ".." / "shared" / "data" / "rtl_reference"
 #: Cases out of tolerance, with their causes in docs/pipeline.md: requests of very different lengths, in which the turn
@@ -68,6 +72,26 @@ def test_the_released_schedules_are_within_one_percent(memory: str) -> None:
                 assert abs(case.difference) <= 0.01 * case.rtl_cycles, case
                 off = abs(case.responses - case.rtl_responses) - RETRY_CYCLES
                 assert (off <= 0.06 * case.rtl_responses).all(), case
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize(
+    ("file", "transactions", "cycles"),
+    [
+        ("small", 5_000, 3_206),
+        ("summary-gpt2-small-wikitext2-per8", 2_615_752, None),
+        ("summary-gpt2-small-wikitext2-per8-step1+dedic", 23_316_480, 13_421_533),
+    ],
+)
+def test_released_csv_files_move_the_transactions_of_the_rtl(file: str, transactions: int, cycles: int | None) -> None:
+    """Import -> `spatten-release-eighth`: rounding, 8 + 4 bits, fused pairs and the index table, in one number."""
+    path = REFERENCE.parent / "spatten_workloads" / f"{file}.csv"
+    if not path.is_file():
+        pytest.skip(f"no {path}")
+    run = simulate(import_csv(path), load_arch("spatten-release-eighth", ["dram.kind=ideal"]))
+    total = run.total()
+    assert sum(total[f"tx_{kind}"] for kind in KINDS) == transactions
+    assert cycles is None or run.cycles == cycles + 1  # counted from cycle 0, and the last cycle is one
 
 
 def folder(tmp_path: Path) -> Path:

@@ -83,6 +83,7 @@ class Evaluation:
         arch, rows = self.run.arch, self.run.workload.rows
         notes = [
             *arch.dram.sources,
+            *arch.departures,
             f"top-k engine {arch.topk.engine!r}: {arch.topk.source}",
             f"energy {self.profile.name!r}, {self.profile.node}: published circuits, not fitted to SpAtten",
         ]

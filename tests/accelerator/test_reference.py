@@ -90,6 +90,7 @@ def test_released_csv_files_move_the_transactions_of_the_rtl(file: str, transact
         pytest.skip(f"no {path}")
     run = simulate(import_csv(path), load_arch("spatten-release-eighth", ["dram.kind=ideal"]))
     total = run.total()
+    assert total["cascade_busy"] == 0
     assert sum(total[f"tx_{kind}"] for kind in KINDS) == transactions
     assert cycles is None or run.cycles == cycles + 1  # counted from cycle 0, and the last cycle is one
 

@@ -139,6 +139,15 @@ def test_a_cascade_selection_holds_the_next_layer(tmp_path: Path) -> None:
     assert held.cycles - fast.cycles == extra
 
 
+def test_without_a_cascade_engine_selections_take_no_time(tmp_path: Path) -> None:
+    work = workload(tmp_path, prompt=128, layers=2, tokens=TokenPruning(end=Fraction(1, 2), front=0))
+    held, free = simulate(work, SPATTEN), simulate(work, changed(SPATTEN, cascade_engine=False))
+    waited = held.total()["fetch_cascade"]
+    assert waited > 100
+    assert 0 <= held.cycles - free.cycles - waited <= 4  # outputs were still being written in some of the cycles
+    assert free.total()["cascade_busy"] == 0
+
+
 @pytest.mark.parametrize(
     "better",
     [

@@ -225,12 +225,12 @@ def make_plan(workload: Workload, arch: Arch) -> Plan:
         lsb_base=bases["k_lsb"][kv_index],
         v_base=bases["v"][kv_index],
         accumulate=table["accumulate"],
-        token_selection=table["token_passes"] > 0,
-        head_selection=table["head_passes"] > 0,
+        token_selection=(table["token_passes"] > 0) & arch.cascade_engine,
+        head_selection=(table["head_passes"] > 0) & arch.cascade_engine,
         token_cycles=token_cycles,
         head_cycles=head_cycles,
-        cascade_passes=wide["token_passes"] + wide["head_passes"],
-        cascade_elements=token_elements + head_elements,
+        cascade_passes=(wide["token_passes"] + wide["head_passes"]) * arch.cascade_engine,
+        cascade_elements=(token_elements + head_elements) * arch.cascade_engine,
     )
     rows.value_mode = _value_modes(rows, queries["values"], arch)
     _stream(rows, refetch, arch, geometry)

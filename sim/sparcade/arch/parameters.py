@@ -163,6 +163,7 @@ class Arch:
     probability_latency: int = 9  #: value line read to its place in the FIFO free [cycles]
     value_overlap_lines: int = 1 << 24  #: the next V fetch may begin when at most so many lines before it are unread
     # What the released RTL does and the paper does not
+    cascade_engine: bool = True  #: cascade selections take time on a second top-k engine; the released RTL has none
     count_rounding: int = 1  #: key and value counts are rounded up to multiples of this
     wide_words: Literal["as they are", "8+4"] = "as they are"  #: above 8 bit: K as 8 + 4 always refetched, V as 8
     fused_pairs: bool = False  #: two heads of 6-bit keys are fetched together
@@ -261,6 +262,21 @@ class Arch:
                 got='"packed"',
                 remedy='layout = "padded"',
             )
+
+    @property
+    def departures(self) -> tuple[str, ...]:
+        """Where it departs from the workload as given, for the report."""
+        notes = (
+            (self.count_rounding > 1, f"counts of keys and values rounded up to multiples of {self.count_rounding}"),
+            (
+                self.wide_words == "8+4",
+                "words above 8 bit: keys as 8 + 4 bit with a refetch in every query, values as 8",
+            ),
+            (self.fused_pairs, "6-bit keys of two heads fetched together"),
+            (self.key_ids == "index-table", "ids of the released index table instead of the workload's"),
+            (not self.cascade_engine, "cascade selections take no time"),
+        )
+        return tuple(f"{self.name}: {text}" for applies, text in notes if applies)
 
     @property
     def peak_gbps(self) -> float:

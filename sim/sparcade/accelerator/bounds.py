@@ -1,6 +1,6 @@
 """Closed-form lower bounds of a run: what DRAM, Q x K, local V top-k and prob x V each need for the work alone.
 
-The bounds of uarch section 2.16: a steady stream of queries takes at least the largest of them, whatever else is idle.
+A steady stream of queries takes at least the largest of them, whatever else is idle.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import numpy as np
 from sparcade.accelerator.plan import OUTPUT_BITS, Ints, Plan, vector_transactions
 from sparcade.accelerator.result import KINDS, RunResult, bytes_moved
 from sparcade.errors import InvariantError
-from sparcade.workload.tables import begins
+from sparcade.workload.cascade import find_return
 
 #: What is checked, for the report.
 INVARIANTS = (
@@ -40,7 +40,7 @@ def check(run: RunResult, plan: Plan, reads_returned: int) -> None:
         all(total[f"bits_{kind}"] == int((count * width).sum()) * dim for kind, (count, width) in fetched.items()),
         all(_whole_transactions(run, total, kind, *vectors) for kind, vectors in fetched.items()),
         bytes_moved(total, run.arch) <= run.arch.peak_gbps * 1e9 * seconds * (1 + 1e-9),
-        _cascades(run),
+        find_return(work) is None,
         sum(total[f"tx_{kind}"] for kind in KINDS if kind != "out") == reads_returned,
         run.arch.dram.kind == "ideal" or _dram_requests(total) == sum(total[f"tx_{kind}"] for kind in KINDS),
     )
@@ -77,23 +77,3 @@ def _whole_transactions(run: RunResult, total: dict[str, int], kind: str, count:
     if run.arch.layout == "padded":
         return moved == padded
     return total[f"bits_{kind}"] <= moved * size * 8 and moved <= padded + int(count.sum())
-
-
-def _cascades(run: RunResult) -> bool:
-    """Keys of each layer are a subset of the layer before in the same step, and so are the heads."""
-    work = run.workload
-    rows = work.rows
-    starts = np.flatnonzero(begins(rows, "sequence", "step", "layer"))
-    new_step = begins(rows, "sequence", "step")
-    ends = np.append(starts[1:], len(rows))
-    alive = np.zeros(work.shape.max_context, np.bool_)
-    heads = np.zeros(work.shape.heads, np.bool_)
-    for start, end in zip(starts, ends, strict=True):
-        first = rows[start]
-        ids = work.key_ids[first["key_start"] :][: first["keys"]]
-        present = rows["head"][start:end]
-        if not new_step[start] and not (alive[ids].all() and heads[present].all()):
-            return False
-        alive[:] = heads[:] = False
-        alive[ids] = heads[present] = True
-    return True

@@ -28,7 +28,7 @@ def issue(t: int, plan: Plan, state: State) -> None:
     if reg.selected == NOTHING:
         if reg.redo_head < reg.redo_tail and state.redo[reg.redo_head].ready <= t:
             reg.selected = RECOMPUTATION
-        elif reg.issued < reg.accepted and reg.accepted_at < t and _may_wait(plan, state, reg.issued):
+        elif reg.issued < reg.accepted and reg.accepted_at < t and _issue_stall(plan, state, reg.issued) == 0:
             reg.selected = ACCEPTED
     if reg.selected == NOTHING or reg.phases >= plan.geometry.k_phases:
         return
@@ -57,12 +57,12 @@ def issue(t: int, plan: Plan, state: State) -> None:
 
 
 @kernel
-def _may_wait(plan: Plan, state: State, job: int) -> bool:
-    """True when a new job finds room among the undecided queries and in the reorder buffer."""
+def _issue_stall(plan: Plan, state: State, job: int) -> int:
+    """The counter of what a new job finds no room in, undecided queries or the reorder buffer; 0 for nothing."""
     reg = state.reg
     if plan.rows[plan.jobs[job].row].lsb_bits > 0 and reg.window >= plan.geometry.decision_queries:
-        return False
-    return plan.jobs[job].beats <= reg.reorder_free
+        return _WINDOW
+    return _REORDER if plan.jobs[job].beats > reg.reorder_free else 0
 
 
 @kernel
@@ -110,20 +110,31 @@ def accept(t: int, plan: Plan, state: State) -> None:
     job = reg.accepted
     number = jobs[job].row
     row = rows[number]
-    if job == row.job_start:
-        if not plan.geometry.layers_overlap and number > 0 and row.new_layer and state.jobs[job - 1].retired > t:
-            return
-        if number > 0 and state.rows[number - 1].gate > t:
-            return
-        if row.first_of_block:
-            if row.key_alloc > reg.key_lines or reg.key_live >= plan.geometry.live_allocations:
-                return
-            reg.key_lines -= row.key_alloc
-            reg.key_live += 1
-            state.counts[number, _KEY_WRITES] += row.key_lines
+    if _accept_stall(t, plan, state, job) > 0:
+        return
+    if row.first_of_block and job == row.job_start:
+        reg.key_lines -= row.key_alloc
+        reg.key_live += 1
+        state.counts[number, _KEY_WRITES] += row.key_lines
     state.jobs[job].accepted = t
     reg.accepted += 1
     reg.accepted_at = t
+
+
+@kernel
+def _accept_stall(t: int, plan: Plan, state: State, job: int) -> int:
+    """The counter of what keeps the next job from being accepted, 0 for nothing."""
+    reg, number = state.reg, plan.jobs[job].row
+    row = plan.rows[number]
+    if job != row.job_start:
+        return 0
+    if not plan.geometry.layers_overlap and number > 0 and row.new_layer and state.jobs[job - 1].retired > t:
+        return _LAYER
+    if number > 0 and state.rows[number - 1].gate > t:
+        return _CASCADE
+    if row.first_of_block and (row.key_alloc > reg.key_lines or reg.key_live >= plan.geometry.live_allocations):
+        return _KEY_SRAM
+    return 0
 
 
 @kernel
@@ -136,25 +147,14 @@ def _first_row(plan: Plan, row: int) -> int:
 @kernel
 def stall(t: int, plan: Plan, state: State) -> None:
     """Charge a cycle in which the fetcher had no request to what keeps the next query back."""
-    reg, rows, jobs = state.reg, plan.rows, plan.jobs
+    reg, jobs = state.reg, plan.jobs
     if reg.accepted > reg.issued:
-        number = jobs[reg.issued].row
-        if reg.phases >= plan.geometry.k_phases:
-            state.counts[number, _K_PHASES] += 1
-        elif rows[number].lsb_bits > 0 and reg.window >= plan.geometry.decision_queries:
-            state.counts[number, _WINDOW] += 1
-        elif jobs[reg.issued].beats > reg.reorder_free:
-            state.counts[number, _REORDER] += 1
+        job = reg.issued
+        cause = _K_PHASES if reg.phases >= plan.geometry.k_phases else _issue_stall(plan, state, job)
+    elif reg.accepted < jobs.shape[0]:
+        job = reg.accepted
+        cause = _accept_stall(t, plan, state, job)
+    else:
         return
-    if reg.accepted == jobs.shape[0]:
-        return
-    job = reg.accepted
-    number = jobs[job].row
-    if job != rows[number].job_start:
-        return
-    if not plan.geometry.layers_overlap and number > 0 and rows[number].new_layer and state.jobs[job - 1].retired > t:
-        state.counts[number, _LAYER] += 1
-    elif number > 0 and state.rows[number - 1].gate > t:
-        state.counts[number, _CASCADE] += 1
-    elif rows[number].first_of_block:
-        state.counts[number, _KEY_SRAM] += 1
+    if cause > 0:
+        state.counts[jobs[job].row, cause] += 1

@@ -26,6 +26,8 @@ REGION_ALIGNMENT = 128 * 1024
 #: Width of the output words.
 OUTPUT_BITS = 12
 _PLANES = ("k_msb", "k_lsb", "v")
+#: Window of a row that is not streamed [vectors].
+NO_WINDOW = 1 << 40
 
 
 #: Integers of the arch that every module reads, under their names in `Arch`.
@@ -346,7 +348,7 @@ def _stream(rows: Table, refetch: npt.NDArray[np.bool_], arch: Arch, geometry: R
         room = window >= int(geometry.fetch_ports + geometry.width)  # else a row of addresses could wait for ever
         streamed = streamable[name] & (lines > buffer) & np.bool_(room)
         rows[f"{name}_alloc"] = np.where(streamed, buffer, lines)
-        rows[f"{name}_window"] = np.where(streamed, window, np.int64(1) << 40)
+        rows[f"{name}_window"] = np.where(streamed, window, NO_WINDOW)
 
 
 def _value_modes(rows: Table, values: Ints, arch: Arch) -> Ints:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from sparcade._records import records
 from sparcade.accelerator.plan import (
     JOB_PLAN,
+    NO_WINDOW,
     ROW_PLAN,
     VALUES_BY_BEAT,
     VALUES_NONE,
@@ -122,6 +123,8 @@ def plan_requests(requests: dict[str, Ints], arch: Arch) -> Plan:
     geometry = geometry_of(64, arch, {"q": 0, "out": 0})
     heads = np.where(requests["key_bits"] == 6, 2, 1)
     new = np.where(first, values, 0)
+    key_lines = lines_of(keys, arch, geometry) * heads
+    value_lines = lines_of(new, arch, geometry) * heads
 
     def base(start: int) -> Ints:
         return (start + STRIDE * numbers) % (1 << 32)
@@ -140,12 +143,12 @@ def plan_requests(requests: dict[str, Ints], arch: Arch) -> Plan:
         lsb_bits=np.full(count, 4),
         value_bits=requests["value_bits"],
         heads_fetched=heads,
-        key_lines=lines_of(keys, arch, geometry) * heads,
-        value_lines=lines_of(new, arch, geometry) * heads,
-        key_alloc=lines_of(keys, arch, geometry) * heads,
-        value_alloc=lines_of(new, arch, geometry) * heads,
-        key_window=np.full(count, 1 << 40),
-        value_window=np.full(count, 1 << 40),
+        key_lines=key_lines,
+        value_lines=value_lines,
+        key_alloc=key_lines,
+        value_alloc=value_lines,
+        key_window=np.full(count, NO_WINDOW),
+        value_window=np.full(count, NO_WINDOW),
         value_mode=np.where(new > 0, VALUES_BY_BEAT, VALUES_NONE),
         k_base=base(KEY_BASE),
         lsb_base=base(LSB_BASE),

@@ -18,15 +18,15 @@ from sparcade.workload import import_csv
 
 REFERENCE = Path(__file__).parents[2] / ".." / "shared" / "data" / "rtl_reference"
 #: Cases out of tolerance, with their causes in docs/pipeline.md: requests of very different lengths, in which the turn
-#: of K and V fetches hangs on single cycles, and two requests of 64 keys on the released DRAM.
-OUT = {
+#: of K and V fetches hangs on single cycles.
+OUT: dict[str, set[str]] = {
     "ideal": {
-        *(f"mix64_s{number}@32" for number in (1, 2, 3, 4)),
+        *(f"mix64_s{number}@32" for number in (2, 3, 4)),
         "mix64_s3",
         "mix64_s4",
         "seq32_n200_v40_rq0@32",
     },
-    "hbm2-spatten": {"seq2_n64_v64_rq0@32", "seq2_n64_v64_rq1@32"},
+    "hbm2-spatten": set(),
 }
 
 
@@ -56,8 +56,8 @@ def test_single_requests_and_batches_on_ideal_memory_are_exact(cases: list[Compa
 @pytest.mark.reference
 def test_most_cases_are_exact(cases: list[Comparison]) -> None:
     exact = {memory: sum(case.memory == memory and not case.difference for case in cases) for memory in TOLERANCE}
-    assert exact["ideal"] >= 231
-    assert exact["hbm2-spatten"] >= 106
+    assert exact["ideal"] >= 237
+    assert exact["hbm2-spatten"] >= 241
 
 
 @pytest.mark.reference

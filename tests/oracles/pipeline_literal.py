@@ -170,6 +170,7 @@ class Request:
     ids: int = 0  # V: ids that are known
     left: int = 0  # transactions not out of realignment
     readable: int = 0  # vectors in the buffer
+    there_at: int | None = None  # when the last one was
 
 
 @dataclass(eq=False)
@@ -297,6 +298,8 @@ class Buffers:
         while self.underway and self.underway[0][0] <= t:
             _, request, vectors = self.underway.popleft()
             request.readable += vectors
+            if request.readable == request.vectors:
+                request.there_at = t
 
 
 class ProbV:
@@ -308,7 +311,7 @@ class ProbV:
         self.beat = self.phase = 0  # beat of the job, cycle of the beat
         self.next_try = 0
         self.last_read = -1
-        self.leave = 0  # index of the last job whose V fetch may begin
+        self.beats_read = 0
 
     def step(self, t: int) -> None:
         m = self.m
@@ -333,9 +336,8 @@ class ProbV:
         if self.phase == 0:
             m.local_v.read_probabilities(t)
             self.beat += 1
+            self.beats_read += 1
             self.next_try = t + 1
-            if job.last_of_row and job.value_beats - self.beat <= m.arch.value_overlap_lines:
-                self.leave = max(self.leave, job.index + 1)
             if self.beat == job.value_beats:
                 self._finish(job, t)
 
@@ -453,8 +455,12 @@ class LocalV:
             job.first_probability = t
         lines = m.geometry.lines(len(row.new))
         if beat == 0 and job.fetches:
-            tested = m.arch.value_overlap_lines < m.arch.value_sram.lines
-            if (tested and job.index > m.prob_v.leave) or not m.value_sram.fits(lines):
+            if m.arch.value_overlap_lines < m.arch.value_sram.lines:
+                unread = sum(one.value_beats for one in m.jobs[: job.index]) - m.prob_v.beats_read
+                fetched = [r for other in m.jobs[: job.index] if other.fetches and (r := other.row.v_request)]
+                if unread > m.arch.value_overlap_lines or any(r.there_at is None or r.there_at >= t for r in fetched):
+                    return False
+            if not m.value_sram.fits(lines):
                 return False
         if self.joining is not None or not self.places:
             return False
@@ -794,6 +800,7 @@ class DataFifos:
                 for port in range(row.held):
                     m.ports.reads[port] -= 1
         taken = set[int]()
+        m.memory.waiting = [max(0, len(completed) - 1) for completed in m.memory.completed]
         for completed in m.memory.completed:
             if completed and completed[0].port not in taken:
                 read = completed.popleft()
@@ -815,6 +822,7 @@ class Memory:
         self.registers: list[Transaction | None] = [None for _ in channels]
         self.sent: list[deque[Transaction]] = [deque() for _ in channels]  # reads
         self.completed: list[deque[Transaction]] = [deque() for _ in channels]  # reads, not in a data FIFO
+        self.waiting = [0 for _ in channels]  # of them, before step 10, those behind the response register
         self.flights: list[deque[Transaction]] = [deque() for _ in channels]
 
     @property
@@ -844,7 +852,7 @@ class Memory:
 
     def step(self, t: int) -> None:
         for channel, flight in enumerate(self.flights):
-            at_start = len(flight)
+            at_start = len(flight) + self.waiting[channel]
             if flight and flight[0].done_at <= t:
                 self.complete(channel, flight.popleft())
             under_way = len(flight) if self.dram.early_reuse else at_start
@@ -879,7 +887,7 @@ class ControllerMemory(Memory):
         return rows | served | {"dram_activations": result.commands[Command.ACT]}
 
     def step(self, t: int) -> None:
-        at_start = list(self.under_way)
+        at_start = [a + b for a, b in zip(self.under_way, self.waiting, strict=True)]
         self.system.tick(until=floor(t * self.cycle_ps / self.dram.device.tick_ps))
         self._collect()
         for channel, transaction in enumerate(self.registers):
@@ -911,6 +919,7 @@ class Ports:
         self.reads = [0 for _ in ports]  # sent, and not out of the data FIFOs
         self.taken = [0 for _ in ports]
         self.pushed = 0
+        self.turns: dict[int, int] = {}  # channel: the port whose turn it is
         self.before: deque[list[int]] = deque([self.taken, self.taken], maxlen=3)  # taken, after the last cycles
 
     @property
@@ -941,20 +950,25 @@ class Ports:
 
     def step(self, t: int) -> None:
         m = self.m
-        offers: list[tuple[int, int]] = []  # (age, port); the oldest row is the one with the fewest pushed before
+        oldest_first = m.arch.crossbar == "oldest row first"
+        offers: dict[int, list[tuple[int, int]]] = {}  # by channel: (age, port); the oldest row was pushed first
         for port, transaction in enumerate(self.registers):
             if transaction is None:
                 self.occupied[port] = False
             elif transaction.request.kind == OUT or self.reads[port] < m.arch.data_fifo:
                 assert transaction.line
-                offers.append((transaction.line.number if m.arch.crossbar == "oldest row first" else 0, port))
-        for _, port in sorted(offers):
+                age = transaction.line.number if oldest_first else 0
+                offers.setdefault(m.memory.channel_of(transaction), []).append((age, port))
+        for channel, offered in offers.items():
+            port = self.turns.pop(channel, min(offered)[1])
             transaction = self.registers[port]
             assert transaction
             if m.memory.send(transaction):
                 transaction.request.row.counts[transaction.request.kind] += 1
                 self.reads[port] += transaction.request.kind != OUT
                 self.registers[port], self.occupied[port] = None, False
+            elif not oldest_first:
+                self.turns[channel] = port
         for port, fifo in enumerate(self.fifos):
             if not self.occupied[port] and fifo and fifo[0][0] <= t + 1 - m.arch.fifo_latency:
                 self.registers[port], self.occupied[port] = fifo.popleft()[1], True
@@ -970,6 +984,7 @@ class Fetcher:
         self.sources: tuple[deque[Request], ...] = (deque(), deque(), deque())  # keys, values, outputs
         self.jobs: dict[Request, Job] = {}  # of outputs
         self.split: AddressRow | None = None
+        self.aside: AddressRow | None = None  # split, and found the FIFOs full
         self.request: Request | None = None  # of the row in preparation
         self.prepared: list[Transaction] | None = None
         self.before = 0
@@ -977,7 +992,7 @@ class Fetcher:
 
     @property
     def idle(self) -> bool:
-        return self.split is None and self.prepared is None and not any(self.sources)
+        return self.aside is None and self.split is None and self.prepared is None and not any(self.sources)
 
     def value(self, row: Row) -> None:
         geometry, bits = self.m.geometry, row.table["value_bits"]
@@ -995,15 +1010,17 @@ class Fetcher:
 
     def step(self, t: int) -> None:
         m = self.m
-        if self.split is None and self.prepared is None and not self.sources[0]:
+        if self.aside is None and self.split is None and self.prepared is None and not self.sources[0]:
             self._starve(t)
-        if self.split is not None:
+        oldest = self.aside or self.split
+        if oldest is not None:
             full = m.ports.full()
-            counts = self.split.request.row.counts
-            counts[Count.FETCH_BUSY if full is None else full] += 1
+            oldest.request.row.counts[Count.FETCH_BUSY if full is None else full] += 1
             if full is None:
-                m.ports.push(self.split, t)
-                self.split = None
+                m.ports.push(oldest, t)
+            if full is None or (self.aside is None and m.arch.split_register):
+                self.split = self.split if self.aside else None
+                self.aside = None if full is None else oldest
         if self.split is None and self.prepared is not None:
             assert self.request
             ports = m.arch.fetch_ports

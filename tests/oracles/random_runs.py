@@ -151,6 +151,7 @@ def _draw(rng: random.Random) -> Arch:
     channels, ports = rng.choice([1, 2, 4, 8, 16]), rng.choice([1, 2, 4, 8, 32])
     chances = {
         "gqa_share": 0.6, "layers_overlap": 0.6, "fetch_queries": 0.6, "write_outputs": 0.6, "share_lsb": 0.6,
+        "split_register": 0.5,
     }  # fmt: skip
     flags: dict[str, Any] = {name: rng.random() < chance for name, chance in chances.items()}
     tops = {

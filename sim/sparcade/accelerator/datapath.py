@@ -64,8 +64,6 @@ def weigh_values(t: int, plan: Plan, state: State) -> None:
     reg.pv_beat += 1
     left = plan.jobs[job].value_beats - reg.pv_beat
     row = plan.rows[number]
-    if left <= geometry.value_overlap_lines and job + 1 == row.job_start + row.jobs:
-        reg.overlap_job = job + 1
     if left > 0:
         return
     reg.pv_job = NO_JOB
@@ -231,7 +229,7 @@ def _emit(t: int, plan: Plan, state: State, job: int, beat: int) -> bool:
         if reg.begun == job:
             state.jobs[job].first_beat = t
             reg.begun += 1
-        if fetches and _value_stall(plan, state, job, number):
+        if fetches and _value_stall(t, plan, state, number):
             return False
     if reg.pending_beat or reg.beats_out - reg.beats_done >= geometry.probability_fifo:
         return False
@@ -256,11 +254,17 @@ def _emit(t: int, plan: Plan, state: State, job: int, beat: int) -> bool:
 
 
 @kernel
-def _value_stall(plan: Plan, state: State, job: int, number: int) -> bool:
-    """True when a V fetch may not begin: no lines, no allocation, or the one before is too far from its end."""
+def _value_stall(t: int, plan: Plan, state: State, number: int) -> bool:
+    """True when a V fetch may not begin: no lines, no allocation, or the ones before are too far from their end.
+
+    With `value_overlap_lines` there is one V write command, free when the last line of the fetch before is written, and
+    one V read command, whose lines go ahead of their reading in a window.
+    """
     reg, geometry = state.reg, plan.geometry
-    if geometry.value_overlap_lines < geometry.value_lines and reg.overlap_job < job:
-        return True
+    if geometry.value_overlap_lines < geometry.value_lines:
+        written = reg.values_there == reg.values_tail and reg.value_there_at < t
+        if not written or reg.beats_out - reg.pv_reads > geometry.value_overlap_lines:
+            return True
     return plan.rows[number].value_alloc > reg.value_lines or reg.value_live >= geometry.live_allocations
 
 

@@ -6,6 +6,7 @@ from sparcade._jit import kernel
 from sparcade.accelerator.counters import Count
 from sparcade.accelerator.plan import OUTPUT_BITS, VALUES_BY_BEAT, Plan
 from sparcade.accelerator.state import (
+    ASIDE,
     EMPTY,
     NO_PORT,
     NO_SOURCE,
@@ -19,6 +20,7 @@ from sparcade.accelerator.state import (
     REALIGN_LIST,
     SOURCE_KEYS,
     SOURCE_VALUES,
+    SPLIT_ROW,
     WRITE_OUT,
     State,
 )
@@ -49,6 +51,9 @@ def make_readable(t: int, plan: Plan, state: State) -> None:
             state.jobs[plan.jobs[job].lsb_group].lsb_usable = entry.complete
             times.lsb_there = t
         else:
+            if state.rows[row].v_usable < entry.complete == plan.rows[row].new:
+                reg.values_there += 1
+                reg.value_there_at = t
             state.rows[row].v_usable = entry.complete
             times.v_there = t
         reg.written_head += 1
@@ -155,6 +160,7 @@ def take_words(t: int, plan: Plan, state: State) -> None:
     size, returns = state.done.shape[1], state.returns.shape[0]
     for channel in range(plan.geometry.channels):
         queue = state.channels[channel]
+        queue.waiting = max(0, queue.done_tail - queue.done_head - 1)
         if queue.done_head == queue.done_tail:
             continue
         tag = state.done[channel, queue.done_head % size]
@@ -177,6 +183,8 @@ def take_words(t: int, plan: Plan, state: State) -> None:
 def cross(t: int, plan: Plan, state: State) -> bool:
     """Address crossbar: one transaction a channel, of the lowest port or the oldest row; then ports take their next.
 
+    The lowest port is chosen even while the channel is busy, and keeps its turn.
+
     Returns True when the address FIFOs had no room for a row, as the cycle before began.
     """
     reg, geometry = state.reg, plan.geometry
@@ -191,19 +199,17 @@ def cross(t: int, plan: Plan, state: State) -> bool:
             mine.holds = EMPTY
             reg.held -= 1
         elif mine.holds == WRITE_OUT or (mine.holds == READ and mine.in_flight < geometry.data_fifo):
-            channel = state.addresses[mine.slot, port].channel
-            first = state.channels[channel].candidate
-            if not can_send(state.memory, channel):
-                continue
-            if not geometry.oldest_first:
-                _send(plan, state, port)
-            elif first == NO_PORT or mine.next < state.ports[first].next:
-                state.channels[channel].candidate = port
-    if geometry.oldest_first:
-        for channel in range(geometry.channels):
-            if state.channels[channel].candidate != NO_PORT:
-                _send(plan, state, state.channels[channel].candidate)
-                state.channels[channel].candidate = NO_PORT
+            queue = state.channels[state.addresses[mine.slot, port].channel]
+            if queue.candidate == NO_PORT or (geometry.oldest_first and mine.next < state.ports[queue.candidate].next):
+                queue.candidate = port
+    for channel in range(geometry.channels):
+        queue = state.channels[channel]
+        if queue.candidate != NO_PORT:
+            sent = can_send(state.memory, channel)
+            if sent:
+                _send(plan, state, queue.candidate)
+            if sent or geometry.oldest_first:
+                queue.candidate = NO_PORT
     for port in range(ports):
         mine = state.ports[port]
         if mine.holds != EMPTY or mine.next == reg.pushed:
@@ -256,8 +262,8 @@ def advance_memory(t: int, plan: Plan, state: State) -> None:
         return
     done, size = state.memory.dram.done, state.done.shape[1]
     for channel in range(plan.geometry.channels):
-        advance(state.memory, channel, t)
         queue = state.channels[channel]
+        advance(state.memory, channel, t, queue.waiting)
         for index in range(1, done[channel, 0] + 1):
             tag = done[channel, index]
             if plan.geometry.in_order_pairing:
@@ -272,19 +278,38 @@ def advance_memory(t: int, plan: Plan, state: State) -> None:
 def generate(t: int, full: bool, plan: Plan, state: State) -> None:
     """Push addresses into the FIFOs, split the row in preparation, then take the next row of a request."""
     reg = state.reg
-    if reg.split_open:
-        row = plan.jobs[reg.split_job].row
-        if full:
-            state.counts[row, _full_cause(plan, state)] += 1
-        else:
-            _push(t, plan, state)
-            state.counts[row, _BUSY] += 1
-    if reg.row_open and not reg.split_open:
+    _push_oldest(t, full, plan, state)
+    if reg.row_open and not state.splits[SPLIT_ROW].open:
         _split(plan, state)
     if not reg.row_open:
         _take_row(t, plan, state)
     if reg.pending_beat and not _group_ready(plan, state):
         _group_beat(plan, state)
+
+
+@kernel
+def _push_oldest(t: int, full: bool, plan: Plan, state: State) -> None:
+    """The row that was split goes into the FIFOs, or, when they are full, aside to let the next be split."""
+    place = ASIDE if state.splits[ASIDE].open else SPLIT_ROW
+    split = state.splits[place]
+    if not split.open:
+        return
+    row = plan.jobs[split.job].row
+    if not full:
+        _push(t, plan, state, place)
+        state.counts[row, _BUSY] += 1
+        return
+    state.counts[row, _full_cause(plan, state)] += 1
+    if place == SPLIT_ROW and plan.geometry.split_register:
+        aside = state.splits[ASIDE]
+        aside.plane = split.plane
+        aside.job = split.job
+        aside.words = split.words
+        aside.complete = split.complete
+        for port in range(split.words):
+            state.split[ASIDE, port] = state.split[SPLIT_ROW, port]
+        aside.open = True
+        split.open = False
 
 
 @kernel
@@ -298,33 +323,33 @@ def _full_cause(plan: Plan, state: State) -> int:
 
 
 @kernel
-def _push(t: int, plan: Plan, state: State) -> None:
-    reg, geometry = state.reg, plan.geometry
+def _push(t: int, plan: Plan, state: State, place: int) -> None:
+    reg, geometry, split = state.reg, plan.geometry, state.splits[place]
     slot = reg.pushed % state.address_rows.shape[0]
     row = state.address_rows[slot]
     row.pushed = t
     row.taken = 0
-    row.words = reg.split_words
-    row.owner = plan.jobs[reg.split_job].row
-    row.plane = reg.split_plane
-    base = _base(plan, reg.split_plane, reg.split_job)
-    for port in range(reg.split_words):
-        place, channel = locate(state.memory, base + state.split[port] * geometry.transaction_bytes)
-        state.addresses[slot, port].place = place
+    row.words = split.words
+    row.owner = plan.jobs[split.job].row
+    row.plane = split.plane
+    base = _base(plan, split.plane, split.job)
+    for port in range(split.words):
+        bank_place, channel = locate(state.memory, base + state.split[place, port] * geometry.transaction_bytes)
+        state.addresses[slot, port].place = bank_place
         state.addresses[slot, port].channel = channel
-    if reg.split_plane != PLANE_OUT:
+    if split.plane != PLANE_OUT:
         row.returns = reg.returns_tail % state.returns.shape[0]
         back = state.returns[row.returns]
-        back.plane = reg.split_plane
-        back.job = reg.split_job
-        back.words = reg.split_words
-        back.missing = reg.split_words
-        back.complete = reg.split_complete
-        back.last = reg.split_complete == _vectors(plan, reg.split_plane, reg.split_job)
+        back.plane = split.plane
+        back.job = split.job
+        back.words = split.words
+        back.missing = split.words
+        back.complete = split.complete
+        back.last = split.complete == _vectors(plan, split.plane, split.job)
         back.ready = t
         reg.returns_tail += 1
     reg.pushed += 1
-    reg.split_open = 0
+    split.open = False
 
 
 @kernel
@@ -342,7 +367,7 @@ def _split(plan: Plan, state: State) -> None:
             reg.row_piece = 0
             continue
         transaction = low + reg.row_piece
-        state.split[words] = transaction
+        state.split[SPLIT_ROW, words] = transaction
         words += 1
         if transaction == high:
             reg.row_vector += 1
@@ -356,11 +381,12 @@ def _split(plan: Plan, state: State) -> None:
         reg.row_vector += 1
     if reg.row_vector == reg.row_end:
         reg.row_open = 0
-    reg.split_plane = plane
-    reg.split_job = job
-    reg.split_words = words
-    reg.split_complete = reg.row_vector
-    reg.split_open = 1
+    split = state.splits[SPLIT_ROW]
+    split.plane = plane
+    split.job = job
+    split.words = words
+    split.complete = reg.row_vector
+    split.open = True
 
 
 @kernel

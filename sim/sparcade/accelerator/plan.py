@@ -60,6 +60,7 @@ _FROM_ARCH = (
     "probability_fifo",
     "probability_latency",
     "value_overlap_lines",
+    "split_register",
     "value_rotation",
     "shared_value_ids",
     "layers_overlap",

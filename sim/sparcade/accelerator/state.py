@@ -26,6 +26,8 @@ SOURCE_KEYS, SOURCE_VALUES, SOURCE_OUTPUTS = range(3)
 NO_SOURCE = NO_PORT = -1
 #: What a port's register holds.
 EMPTY, READ, WRITE_OUT, PADDING = range(4)
+#: Rows after the split: the one just split, and one that found the FIFOs full.
+SPLIT_ROW, ASIDE = range(2)
 #: Rows that realignment can list: more than it holds.
 REALIGN_LIST = 64
 
@@ -64,11 +66,6 @@ _REGISTERS = np.dtype(
             "row_piece",
             "row_transaction",
             "row_open",
-            "split_open",  # addresses after the split, waiting for the FIFOs
-            "split_plane",
-            "split_job",
-            "split_words",
-            "split_complete",
             "pushed",  # rows pushed into the address FIFOs, and the oldest that some port has not taken
             "oldest",
             "oldest_before",  # as the cycle before began
@@ -132,7 +129,8 @@ _REGISTERS = np.dtype(
             "pv_at",
             "pv_last",
             "pv_done",
-            "overlap_job",  # up to this job V fetches may begin
+            "values_there",  # V fetches whose last line is readable, and since when
+            "value_there_at",
             "reads_returned",
         )
     ]
@@ -193,15 +191,17 @@ PASS = np.dtype([("job", "i8"), ("second", "?"), ("ready", "i8"), ("mark", "i8")
 #: A row of addresses in the address FIFOs, shared by the ports.
 ADDRESS_ROW = np.dtype([("pushed", "i8"), ("taken", "i8"), ("words", "i8"), ("returns", "i8"), ("owner", "i8"),
                         ("plane", "i8")])  # fmt: skip
+SPLIT = np.dtype([("open", "?"), ("plane", "i8"), ("job", "i8"), ("words", "i8"), ("complete", "i8")])
 ADDRESS = np.dtype([("place", "i8"), ("channel", "i8")])
 PORT = np.dtype([("next", "i8"), ("holds", "i8"), ("slot", "i8"), ("in_flight", "i8"), ("taken_at", "i8"),
                  ("fill_head", "i8"), ("fill_tail", "i8")])  # fmt: skip
 #: A row of words between the DRAM and realignment.
 RETURN_ROW = np.dtype([("plane", "i8"), ("job", "i8"), ("words", "i8"), ("missing", "i8"), ("ready", "i8"),
                        ("complete", "i8"), ("last", "?")])  # fmt: skip
-#: A channel: completed reads, reads sent in order.
-CHANNEL = np.dtype([("candidate", "i8"), ("done_head", "i8"), ("done_tail", "i8"), ("sent_head", "i8"),
-                    ("sent_tail", "i8")])  # fmt: skip
+#: A channel: the port whose turn it is; completed reads, and how many of them are behind the response register;
+#: reads sent in order.
+CHANNEL = np.dtype([("candidate", "i8"), ("waiting", "i8"), ("done_head", "i8"), ("done_tail", "i8"),
+                    ("sent_head", "i8"), ("sent_tail", "i8")])  # fmt: skip
 WRITTEN = np.dtype([("plane", "i8"), ("job", "i8"), ("complete", "i8"), ("ready", "i8")])
 RANKED = np.dtype([("job", "i8"), ("arrived", "i8"), ("beats", "i8"), ("out", "i8")])
 
@@ -225,7 +225,8 @@ class State(NamedTuple):
     reads: Ints  #: ring of the last cycles in which prob x V read
     address_rows: Table  #: ring of ADDRESS_ROW
     addresses: Table  #: [ring, ports] ADDRESS
-    split: Ints  #: [ports] transactions after the split
+    splits: Table  #: [2] SPLIT: rows after the split
+    split: Ints  #: [2, ports] their transactions
     ports: Table  #: [ports] PORT
     fills: Ints  #: [ports, data FIFO + 1] ring of return rows that wait for a word of the port
     returns: Table  #: ring of RETURN_ROW
@@ -245,7 +246,7 @@ def initial_state(plan: Plan, memory: Memory) -> State:
     registers.reorder_free = geometry.reorder_beats
     registers.last_source, registers.lock = SOURCE_OUTPUTS, NO_SOURCE
     registers.pv_job = registers.group_job = registers.realign_job = NO_JOB
-    for name in ("accepted_at", "read_last", "read_at", "pv_last", "bypassed_at"):
+    for name in ("accepted_at", "read_last", "read_at", "pv_last", "bypassed_at", "value_there_at"):
         registers[name] = LONG_AGO
     address_rows = int(geometry.address_fifo) + 4
     # Packed, rows without a transaction of their own take a place between those with one.
@@ -268,7 +269,8 @@ def initial_state(plan: Plan, memory: Memory) -> State:
         reads=np.zeros(int(geometry.probability_latency) + 2, np.int64),
         address_rows=zeros(address_rows, ADDRESS_ROW),
         addresses=zeros(address_rows * ports, ADDRESS).reshape(address_rows, ports),
-        split=np.zeros(ports, np.int64),
+        splits=zeros(2, SPLIT),
+        split=np.zeros((2, ports), np.int64),
         ports=zeros(ports, PORT),
         fills=np.zeros((ports, int(geometry.data_fifo) + 1), np.int64),
         returns=zeros(returns, RETURN_ROW),

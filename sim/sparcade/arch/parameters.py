@@ -55,7 +55,8 @@ class Dram:
     device: Device = field(default_factory=lambda: load_device("hbm2"))  #: or the name of its preset
     mapping: str = "PcBgCo"  #: of addresses to channels, banks, rows (sparcade.dram.mapping)
     outstanding: int = 16  #: transactions sent to a channel's controller and not completed
-    early_reuse: bool = True  #: a transaction may take the place of one that completes in the same cycle
+    #: A transaction may take the place of one that completes in the same cycle; else in the next, of one taken.
+    early_reuse: bool = True
     pairing: Literal["by id", "in order of arrival"] = "by id"  #: of responses with the requests of their channel
     toggle_rate: float = 0.5  #: share of data bits that change, for energy
     standby: bool = False  #: charge standby power
@@ -161,12 +162,14 @@ class Arch:
     pv_latency: int = 13  #: value line read to the result [cycles]
     probability_fifo: int = 64  #: beats waiting for their values
     probability_latency: int = 9  #: value line read to its place in the FIFO free [cycles]
-    value_overlap_lines: int = 1 << 24  #: the next V fetch may begin when at most so many lines before it are unread
+    #: The next V fetch may begin when at most so many lines before it are unread and, if below the buffer, all written.
+    value_overlap_lines: int = 1 << 24
     # What the released RTL does and the paper does not
     cascade_engine: bool = True  #: cascade selections take time on a second top-k engine; the released RTL has none
     count_rounding: int = 1  #: key and value counts are rounded up to multiples of this
     wide_words: Literal["as they are", "8+4"] = "as they are"  #: above 8 bit: K as 8 + 4 always refetched, V as 8
     fused_pairs: bool = False  #: two heads of 6-bit keys are fetched together
+    split_register: bool = False  #: a row of addresses that finds the FIFOs full moves aside, the next is split
     key_ids: Literal["workload", "index-table"] = "workload"  #: or the released table of random ids
     share_lsb: bool = True  #: a plane of LSBs is fetched once for all queries of its keys
     shared_value_ids: bool = False  #: the queries of a row use the value ids of the first

@@ -127,13 +127,14 @@ def is_empty(memory: Memory) -> bool:
 
 
 @kernel
-def advance(memory: Memory, channel: int, t: int) -> None:
+def advance(memory: Memory, channel: int, t: int, waiting: int) -> None:
     """Core cycle t of one channel: completions, then at most one transaction leaves the address FIFO.
 
-    It leaves if fewer than `outstanding` are on their way, or were as the cycle began (without `early_reuse`).
+    It leaves if fewer than `outstanding` are on their way. Without `early_reuse` those count that were as the cycle
+    began, and with them `waiting` completed reads that nobody has taken.
     """
     fifo, state = memory.fifos[channel], memory.dram.channels[channel]
-    full = state.outstanding >= memory.port.outstanding
+    full = state.outstanding + waiting >= memory.port.outstanding
     if memory.port.ideal:
         _complete_ideal(memory, channel, t)
     else:

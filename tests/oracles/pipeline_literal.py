@@ -1016,11 +1016,15 @@ class Fetcher:
         if oldest is not None:
             full = m.ports.full()
             oldest.request.row.counts[Count.FETCH_BUSY if full is None else full] += 1
-            if full is None:
+            if full is not None:
+                if self.aside is None and m.arch.split_register:
+                    self.aside, self.split = self.split, None
+            else:
                 m.ports.push(oldest, t)
-            if full is None or (self.aside is None and m.arch.split_register):
-                self.split = self.split if self.aside else None
-                self.aside = None if full is None else oldest
+                if self.aside is not None:
+                    self.aside = None
+                else:
+                    self.split = None
         if self.split is None and self.prepared is not None:
             assert self.request
             ports = m.arch.fetch_ports

@@ -6,7 +6,6 @@ from sparcade._jit import kernel
 from sparcade.accelerator.counters import Count
 from sparcade.accelerator.plan import OUTPUT_BITS, VALUES_BY_BEAT, Plan
 from sparcade.accelerator.state import (
-    ASIDE,
     EMPTY,
     NO_PORT,
     NO_SOURCE,
@@ -20,7 +19,6 @@ from sparcade.accelerator.state import (
     REALIGN_LIST,
     SOURCE_KEYS,
     SOURCE_VALUES,
-    SPLIT_ROW,
     WRITE_OUT,
     State,
 )
@@ -279,7 +277,7 @@ def generate(t: int, full: bool, plan: Plan, state: State) -> None:
     """Push addresses into the FIFOs, split the row in preparation, then take the next row of a request."""
     reg = state.reg
     _push_oldest(t, full, plan, state)
-    if reg.row_open and not state.splits[SPLIT_ROW].open:
+    if reg.row_open and reg.split_rows == reg.split_aside:
         _split(plan, state)
     if not reg.row_open:
         _take_row(t, plan, state)
@@ -289,27 +287,20 @@ def generate(t: int, full: bool, plan: Plan, state: State) -> None:
 
 @kernel
 def _push_oldest(t: int, full: bool, plan: Plan, state: State) -> None:
-    """The row that was split goes into the FIFOs, or, when they are full, aside to let the next be split."""
-    place = ASIDE if state.splits[ASIDE].open else SPLIT_ROW
-    split = state.splits[place]
-    if not split.open:
+    """The oldest split row goes into the FIFOs, or, when they are full, counts as aside and lets the next be split."""
+    reg = state.reg
+    if reg.split_rows == 0:
         return
-    row = plan.jobs[split.job].row
-    if not full:
-        _push(t, plan, state, place)
-        state.counts[row, _BUSY] += 1
+    row = plan.jobs[state.splits[reg.split_head].job].row
+    if full:
+        state.counts[row, _full_cause(plan, state)] += 1
+        reg.split_aside = plan.geometry.split_register
         return
-    state.counts[row, _full_cause(plan, state)] += 1
-    if place == SPLIT_ROW and plan.geometry.split_register:
-        aside = state.splits[ASIDE]
-        aside.plane = split.plane
-        aside.job = split.job
-        aside.words = split.words
-        aside.complete = split.complete
-        for port in range(split.words):
-            state.split[ASIDE, port] = state.split[SPLIT_ROW, port]
-        aside.open = True
-        split.open = False
+    state.counts[row, _BUSY] += 1
+    _push(t, plan, state)
+    reg.split_head = 1 - reg.split_head
+    reg.split_rows -= 1
+    reg.split_aside = 0
 
 
 @kernel
@@ -323,8 +314,9 @@ def _full_cause(plan: Plan, state: State) -> int:
 
 
 @kernel
-def _push(t: int, plan: Plan, state: State, place: int) -> None:
-    reg, geometry, split = state.reg, plan.geometry, state.splits[place]
+def _push(t: int, plan: Plan, state: State) -> None:
+    reg, geometry = state.reg, plan.geometry
+    split = state.splits[reg.split_head]
     slot = reg.pushed % state.address_rows.shape[0]
     row = state.address_rows[slot]
     row.pushed = t
@@ -334,8 +326,9 @@ def _push(t: int, plan: Plan, state: State, place: int) -> None:
     row.plane = split.plane
     base = _base(plan, split.plane, split.job)
     for port in range(split.words):
-        bank_place, channel = locate(state.memory, base + state.split[place, port] * geometry.transaction_bytes)
-        state.addresses[slot, port].place = bank_place
+        address = base + state.split_transactions[reg.split_head, port] * geometry.transaction_bytes
+        place, channel = locate(state.memory, address)
+        state.addresses[slot, port].place = place
         state.addresses[slot, port].channel = channel
     if split.plane != PLANE_OUT:
         row.returns = reg.returns_tail % state.returns.shape[0]
@@ -349,7 +342,6 @@ def _push(t: int, plan: Plan, state: State, place: int) -> None:
         back.ready = t
         reg.returns_tail += 1
     reg.pushed += 1
-    split.open = False
 
 
 @kernel
@@ -357,7 +349,7 @@ def _split(plan: Plan, state: State) -> None:
     """The next addresses of the row in preparation, at most one a port."""
     reg, geometry = state.reg, plan.geometry
     plane, job = reg.row_plane, reg.row_job
-    words = 0
+    slot, words = (reg.split_head + reg.split_rows) % 2, 0
     while words < geometry.fetch_ports and reg.row_vector < reg.row_end:
         low, high = _span(plan, plane, job, _vector_id(plan, plane, job, _rotated(plan, state, reg.row_vector)))
         if low == reg.row_transaction:
@@ -367,7 +359,7 @@ def _split(plan: Plan, state: State) -> None:
             reg.row_piece = 0
             continue
         transaction = low + reg.row_piece
-        state.split[SPLIT_ROW, words] = transaction
+        state.split_transactions[slot, words] = transaction
         words += 1
         if transaction == high:
             reg.row_vector += 1
@@ -381,12 +373,12 @@ def _split(plan: Plan, state: State) -> None:
         reg.row_vector += 1
     if reg.row_vector == reg.row_end:
         reg.row_open = 0
-    split = state.splits[SPLIT_ROW]
+    split = state.splits[slot]
     split.plane = plane
     split.job = job
     split.words = words
     split.complete = reg.row_vector
-    split.open = True
+    reg.split_rows += 1
 
 
 @kernel

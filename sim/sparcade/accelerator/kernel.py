@@ -15,7 +15,7 @@ from sparcade.accelerator.fetcher import (
 )
 from sparcade.accelerator.issue import accept, issue, stall
 from sparcade.accelerator.plan import Plan
-from sparcade.accelerator.state import ASIDE, SPLIT_ROW, State
+from sparcade.accelerator.state import State
 from sparcade.dram.port import is_empty
 
 
@@ -41,17 +41,11 @@ def run_cycles(plan: Plan, state: State, start: int, limit: int) -> int:
         take_words(t, plan, state)
         advance_memory(t, plan, state)
         full = cross(t, plan, state)
-        if _rows_open(state) == 0 and reg.requests_head == reg.requests_tail:
+        if reg.row_open + reg.split_rows == 0 and reg.requests_head == reg.requests_tail:
             stall(t, plan, state)
         generate(t, full, plan, state)
         t += 1
     return t
-
-
-@kernel
-def _rows_open(state: State) -> int:
-    """Rows of addresses taken and not pushed."""
-    return state.reg.row_open + state.splits[SPLIT_ROW].open + state.splits[ASIDE].open
 
 
 @kernel
@@ -62,6 +56,6 @@ def has_ended(t: int, plan: Plan, state: State) -> bool:
         return False
     if plan.geometry.write_outputs and reg.next_output < jobs:
         return False
-    if _rows_open(state) + reg.held > 0 or reg.oldest < reg.pushed or reg.returns_head < reg.returns_tail:
+    if reg.row_open + reg.split_rows + reg.held > 0 or reg.oldest < reg.pushed or reg.returns_head < reg.returns_tail:
         return False
     return is_empty(state.memory)

@@ -26,8 +26,6 @@ SOURCE_KEYS, SOURCE_VALUES, SOURCE_OUTPUTS = range(3)
 NO_SOURCE = NO_PORT = -1
 #: What a port's register holds.
 EMPTY, READ, WRITE_OUT, PADDING = range(4)
-#: Rows after the split: the one just split, and one that found the FIFOs full.
-SPLIT_ROW, ASIDE = range(2)
 #: Rows that realignment can list: more than it holds.
 REALIGN_LIST = 64
 
@@ -66,6 +64,9 @@ _REGISTERS = np.dtype(
             "row_piece",
             "row_transaction",
             "row_open",
+            "split_rows",  # rows after the split, waiting for the FIFOs; the oldest; 1 when that one is aside
+            "split_head",
+            "split_aside",
             "pushed",  # rows pushed into the address FIFOs, and the oldest that some port has not taken
             "oldest",
             "oldest_before",  # as the cycle before began
@@ -191,7 +192,8 @@ PASS = np.dtype([("job", "i8"), ("second", "?"), ("ready", "i8"), ("mark", "i8")
 #: A row of addresses in the address FIFOs, shared by the ports.
 ADDRESS_ROW = np.dtype([("pushed", "i8"), ("taken", "i8"), ("words", "i8"), ("returns", "i8"), ("owner", "i8"),
                         ("plane", "i8")])  # fmt: skip
-SPLIT = np.dtype([("open", "?"), ("plane", "i8"), ("job", "i8"), ("words", "i8"), ("complete", "i8")])
+#: A row after the split.
+SPLIT = np.dtype([("plane", "i8"), ("job", "i8"), ("words", "i8"), ("complete", "i8")])
 ADDRESS = np.dtype([("place", "i8"), ("channel", "i8")])
 PORT = np.dtype([("next", "i8"), ("holds", "i8"), ("slot", "i8"), ("in_flight", "i8"), ("taken_at", "i8"),
                  ("fill_head", "i8"), ("fill_tail", "i8")])  # fmt: skip
@@ -225,8 +227,8 @@ class State(NamedTuple):
     reads: Ints  #: ring of the last cycles in which prob x V read
     address_rows: Table  #: ring of ADDRESS_ROW
     addresses: Table  #: [ring, ports] ADDRESS
-    splits: Table  #: [2] SPLIT: rows after the split
-    split: Ints  #: [2, ports] their transactions
+    splits: Table  #: [2] SPLIT: ring of rows after the split
+    split_transactions: Ints  #: [2, ports] their transactions
     ports: Table  #: [ports] PORT
     fills: Ints  #: [ports, data FIFO + 1] ring of return rows that wait for a word of the port
     returns: Table  #: ring of RETURN_ROW
@@ -270,7 +272,7 @@ def initial_state(plan: Plan, memory: Memory) -> State:
         address_rows=zeros(address_rows, ADDRESS_ROW),
         addresses=zeros(address_rows * ports, ADDRESS).reshape(address_rows, ports),
         splits=zeros(2, SPLIT),
-        split=np.zeros((2, ports), np.int64),
+        split_transactions=np.zeros((2, ports), np.int64),
         ports=zeros(ports, PORT),
         fills=np.zeros((ports, int(geometry.data_fifo) + 1), np.int64),
         returns=zeros(returns, RETURN_ROW),

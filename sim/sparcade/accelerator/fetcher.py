@@ -1,275 +1,28 @@
-"""The QKV fetcher, one cycle at a time: addresses, crossbars, FIFOs, realignment (docs/pipeline.md, "Fetcher")."""
+"""Addresses: rows of requests are taken in turn, split and pushed into the FIFOs (docs/pipeline.md, step 12)."""
 
 from __future__ import annotations
 
 from sparcade._jit import kernel
 from sparcade.accelerator.counters import Count
-from sparcade.accelerator.plan import OUTPUT_BITS, VALUES_BY_BEAT, Plan
+from sparcade.accelerator.plan import VALUES_BY_BEAT, Plan
+from sparcade.accelerator.requests import base_of, span_of, vector_id, vectors_of
 from sparcade.accelerator.state import (
-    EMPTY,
-    NO_PORT,
     NO_SOURCE,
-    PADDING,
     PLANE_K,
     PLANE_LSB,
     PLANE_OUT,
     PLANE_Q,
     PLANE_V,
     READ,
-    REALIGN_LIST,
     SOURCE_KEYS,
     SOURCE_VALUES,
-    WRITE_OUT,
     State,
 )
-from sparcade.dram.port import WRITE, advance, can_send, is_empty, locate, send
+from sparcade.dram.port import locate
 
 _BUSY = int(Count.FETCH_BUSY)
 _ADDRESS_FIFO = int(Count.FETCH_ADDRESS_FIFO)
 _DATA_FIFO = int(Count.FETCH_DATA_FIFO)
-_TX = int(Count.TX_Q)  # then K-MSB, K-LSB, V, out: in the order of the planes
-
-
-@kernel
-def make_readable(t: int, plan: Plan, state: State) -> None:
-    """Converted vectors become readable in their buffer."""
-    reg, size = state.reg, state.written.shape[0]
-    while reg.written_head < reg.written_tail and state.written[reg.written_head % size].ready <= t:
-        entry = state.written[reg.written_head % size]
-        job = entry.job
-        row = plan.jobs[job].row
-        times = state.jobs[job]
-        if entry.plane == PLANE_Q:
-            times.q_usable = entry.complete
-            times.q_there = t
-        elif entry.plane == PLANE_K:
-            state.jobs[plan.rows[row].block].k_usable = entry.complete
-            times.k_there = t
-        elif entry.plane == PLANE_LSB:
-            state.jobs[plan.jobs[job].lsb_group].lsb_usable = entry.complete
-            times.lsb_there = t
-        else:
-            if state.rows[row].v_usable < entry.complete == plan.rows[row].new:
-                reg.values_there += 1
-                reg.value_there_at = t
-            state.rows[row].v_usable = entry.complete
-            times.v_there = t
-        reg.written_head += 1
-
-
-@kernel
-def convert(t: int, plan: Plan, state: State) -> int:
-    """Take one group of vectors out of realignment and convert it; returns the words held before."""
-    reg = state.reg
-    before = reg.realign_words
-    if reg.realign_head == reg.realign_tail:
-        return before
-    head = state.realign[reg.realign_head % REALIGN_LIST]
-    if head.plane != reg.realign_plane or head.job != reg.realign_job:
-        reg.realign_plane = head.plane
-        reg.realign_job = head.job
-        reg.realign_taken = 0
-    vectors, transactions = _group(plan, head.plane, head.job)
-    if vectors == 0:  # whole rows
-        reg.realign_words -= head.words
-        reg.realign_head += 1
-        _write(t, plan, state, head.plane, head.job, head.complete)
-        return before
-    quota, words, ended, place = vectors * transactions, 0, False, reg.realign_head
-    while place < reg.realign_tail and words < quota and not ended:
-        entry = state.realign[place % REALIGN_LIST]
-        words += entry.words
-        ended = entry.last
-        place += 1
-    if words < quota and not ended:
-        return before
-    left = min(words, quota)
-    reg.realign_words -= left
-    reg.realign_taken += left
-    complete = reg.realign_taken // transactions
-    while left > 0:
-        entry = state.realign[reg.realign_head % REALIGN_LIST]
-        taken = min(left, entry.words)
-        entry.words -= taken
-        left -= taken
-        if entry.words == 0:
-            if entry.last:
-                reg.realign_plane = -1
-            reg.realign_head += 1
-    _write(t, plan, state, head.plane, head.job, complete)
-    return before
-
-
-@kernel
-def _write(t: int, plan: Plan, state: State, plane: int, job: int, complete: int) -> None:
-    """`complete` vectors of a request are converted, and readable soon."""
-    entry = state.written[state.reg.written_tail % state.written.shape[0]]
-    entry.plane = plane
-    entry.job = job
-    entry.complete = complete
-    entry.ready = t + plan.geometry.convert_latency
-    state.reg.written_tail += 1
-
-
-@kernel
-def _group(plan: Plan, plane: int, job: int) -> tuple[int, int]:
-    """(vectors converted at once, transactions of a vector); zeros: whole rows are converted."""
-    geometry = plan.geometry
-    row = plan.rows[plan.jobs[job].row]
-    if geometry.packed:
-        return 0, 0
-    transactions = _transactions(plan, plane, job)
-    heads = row.heads_fetched if plane in (PLANE_K, PLANE_V) else 1
-    room = geometry.fetch_ports * max(1, geometry.realign_rows - 1)
-    vectors = min(max(1, geometry.vectors_per_pop // heads), room // transactions)
-    return vectors, transactions
-
-
-@kernel
-def leave(t: int, before: int, plan: Plan, state: State) -> None:
-    """A row leaves the data FIFOs when every port has its word and realignment had room."""
-    reg, geometry = state.reg, plan.geometry
-    if reg.returns_head == reg.returns_tail:
-        return
-    size = state.returns.shape[0]
-    row = state.returns[reg.returns_head % size]
-    if row.missing > 0 or row.ready > t:
-        return
-    if before > (geometry.realign_rows - 1) * geometry.fetch_ports or reg.realign_tail - reg.realign_head >= (
-        REALIGN_LIST - 1
-    ):
-        return
-    for port in range(row.words):
-        state.ports[port].in_flight -= 1
-    entry = state.realign[reg.realign_tail % REALIGN_LIST]
-    entry.plane = row.plane
-    entry.job = row.job
-    entry.words = row.words
-    entry.complete = row.complete
-    entry.last = row.last
-    reg.realign_tail += 1
-    reg.realign_words += row.words
-    reg.returns_head += 1
-
-
-@kernel
-def take_words(t: int, plan: Plan, state: State) -> None:
-    """Data crossbar: each channel offers its oldest completed word; a port takes one a cycle, lowest channel first."""
-    size, returns = state.done.shape[1], state.returns.shape[0]
-    for channel in range(plan.geometry.channels):
-        queue = state.channels[channel]
-        queue.waiting = max(0, queue.done_tail - queue.done_head - 1)
-        if queue.done_head == queue.done_tail:
-            continue
-        tag = state.done[channel, queue.done_head % size]
-        port = tag % plan.geometry.fetch_ports
-        if state.ports[port].taken_at == t:
-            continue
-        state.ports[port].taken_at = t
-        queue.done_head += 1
-        slot = tag // plan.geometry.fetch_ports
-        if plan.geometry.in_order_pairing:
-            slot = state.fills[port, state.ports[port].fill_head % state.fills.shape[1]]
-            state.ports[port].fill_head += 1
-        row = state.returns[slot % returns]
-        row.missing -= 1
-        row.ready = t + plan.geometry.fifo_latency
-        state.reg.reads_returned += 1
-
-
-@kernel
-def cross(t: int, plan: Plan, state: State) -> bool:
-    """Address crossbar: one transaction a channel, of the lowest port or the oldest row; then ports take their next.
-
-    The lowest port is chosen even while the channel is busy, and keeps its turn.
-
-    Returns True when the address FIFOs had no room for a row, as the cycle before began.
-    """
-    reg, geometry = state.reg, plan.geometry
-    full = reg.pushed - reg.oldest_before >= geometry.address_fifo
-    reg.oldest_before = reg.oldest
-    if reg.held == 0 and reg.oldest == reg.pushed:
-        return full
-    size, ports = state.address_rows.shape[0], geometry.fetch_ports
-    for port in range(ports):
-        mine = state.ports[port]
-        if mine.holds == PADDING:
-            mine.holds = EMPTY
-            reg.held -= 1
-        elif mine.holds == WRITE_OUT or (mine.holds == READ and mine.in_flight < geometry.data_fifo):
-            queue = state.channels[state.addresses[mine.slot, port].channel]
-            if queue.candidate == NO_PORT or (geometry.oldest_first and mine.next < state.ports[queue.candidate].next):
-                queue.candidate = port
-    for channel in range(geometry.channels):
-        queue = state.channels[channel]
-        if queue.candidate != NO_PORT:
-            sent = can_send(state.memory, channel)
-            if sent:
-                _send(plan, state, queue.candidate)
-            if sent or geometry.oldest_first:
-                queue.candidate = NO_PORT
-    for port in range(ports):
-        mine = state.ports[port]
-        if mine.holds != EMPTY or mine.next == reg.pushed:
-            continue
-        slot = mine.next % size
-        row = state.address_rows[slot]
-        if row.pushed + geometry.fifo_latency > t + 1:
-            continue
-        mine.slot = slot
-        mine.next += 1
-        row.taken += 1
-        reg.held += 1
-        if port >= row.words:
-            mine.holds = PADDING
-        elif row.plane == PLANE_OUT:
-            mine.holds = WRITE_OUT
-        else:
-            mine.holds = READ
-    while reg.oldest < reg.pushed and state.address_rows[reg.oldest % size].taken == ports:
-        reg.oldest += 1
-    return full
-
-
-@kernel
-def _send(plan: Plan, state: State, port: int) -> None:
-    """The address in a port's register goes into the register of its channel."""
-    mine = state.ports[port]
-    row, address = state.address_rows[mine.slot], state.addresses[mine.slot, port]
-    state.counts[row.owner, _TX + row.plane] += 1
-    if mine.holds == WRITE_OUT:
-        send(state.memory, address.channel, address.place, WRITE, row.owner)
-    else:
-        tag = row.returns * plan.geometry.fetch_ports + port
-        mine.in_flight += 1
-        send(state.memory, address.channel, address.place, tag, row.owner)
-        if plan.geometry.in_order_pairing:
-            queue = state.channels[address.channel]
-            state.sent[address.channel, queue.sent_tail % state.sent.shape[1]] = tag
-            queue.sent_tail += 1
-            state.fills[port, mine.fill_tail % state.fills.shape[1]] = row.returns
-            mine.fill_tail += 1
-    mine.holds = EMPTY
-    state.reg.held -= 1
-
-
-@kernel
-def advance_memory(t: int, plan: Plan, state: State) -> None:
-    """One cycle of every channel; completed reads queue up for the data crossbar."""
-    if is_empty(state.memory):
-        return
-    done, size = state.memory.dram.done, state.done.shape[1]
-    for channel in range(plan.geometry.channels):
-        queue = state.channels[channel]
-        advance(state.memory, channel, t, queue.waiting)
-        for index in range(1, done[channel, 0] + 1):
-            tag = done[channel, index]
-            if plan.geometry.in_order_pairing:
-                tag = state.sent[channel, queue.sent_head % size]
-                queue.sent_head += 1
-            state.done[channel, queue.done_tail % size] = tag
-            queue.done_tail += 1
-        done[channel, 0] = 0
 
 
 @kernel
@@ -324,7 +77,7 @@ def _push(t: int, plan: Plan, state: State) -> None:
     row.words = split.words
     row.owner = plan.jobs[split.job].row
     row.plane = split.plane
-    base = _base(plan, split.plane, split.job)
+    base = base_of(plan, split.plane, split.job)
     for port in range(split.words):
         address = base + state.split_transactions[reg.split_head, port] * geometry.transaction_bytes
         place, channel = locate(state.memory, address)
@@ -338,7 +91,7 @@ def _push(t: int, plan: Plan, state: State) -> None:
         back.words = split.words
         back.missing = split.words
         back.complete = split.complete
-        back.last = split.complete == _vectors(plan, split.plane, split.job)
+        back.last = split.complete == vectors_of(plan, split.plane, split.job)
         back.ready = t
         reg.returns_tail += 1
     reg.pushed += 1
@@ -351,7 +104,7 @@ def _split(plan: Plan, state: State) -> None:
     plane, job = reg.row_plane, reg.row_job
     slot, words = (reg.split_head + reg.split_rows) % 2, 0
     while words < geometry.fetch_ports and reg.row_vector < reg.row_end:
-        low, high = _span(plan, plane, job, _vector_id(plan, plane, job, _rotated(plan, state, reg.row_vector)))
+        low, high = span_of(plan, plane, job, vector_id(plan, plane, job, _rotated(plan, state, reg.row_vector)))
         if low == reg.row_transaction:
             low += 1
         if low > high:  # packed: wholly in the transaction before
@@ -368,7 +121,7 @@ def _split(plan: Plan, state: State) -> None:
         else:
             reg.row_piece += 1
     while geometry.packed and reg.row_vector < reg.row_end and reg.row_piece == 0:
-        if _span(plan, plane, job, _vector_id(plan, plane, job, reg.row_vector))[1] != reg.row_transaction:
+        if span_of(plan, plane, job, vector_id(plan, plane, job, reg.row_vector))[1] != reg.row_transaction:
             break
         reg.row_vector += 1
     if reg.row_vector == reg.row_end:
@@ -407,7 +160,7 @@ def _take_row(t: int, plan: Plan, state: State) -> None:
             if reg.row_first == 0:
                 _note_sent(t, state, reg.row_plane, reg.row_job)
             reg.last_source = source
-            done = reg.row_end == _vectors(plan, reg.row_plane, reg.row_job)
+            done = reg.row_end == vectors_of(plan, reg.row_plane, reg.row_job)
             reg.lock = NO_SOURCE if done else source
             reg.row_open = 1
             reg.row_piece = 0
@@ -436,7 +189,7 @@ def _take_keys(t: int, plan: Plan, state: State) -> bool:
     if reg.requests_head == reg.requests_tail or state.requests[reg.requests_head].ready > t:
         return False
     request = state.requests[reg.requests_head]
-    vectors, first = _vectors(plan, request.plane, request.job), _next_vector(state, request.plane, request.job)
+    vectors, first = vectors_of(plan, request.plane, request.job), _next_vector(state, request.plane, request.job)
     if request.plane == PLANE_K:
         reading = reg.read_head < reg.read_tail and state.readers[reg.read_head].job == request.job
         read = reg.read_beat * plan.geometry.width if reading else 0
@@ -524,70 +277,3 @@ def _group_beat(plan: Plan, state: State) -> None:
         reg.group_vectors = 0
         reg.group_taken = 0
     reg.group_vectors = min(plan.rows[plan.jobs[reg.group_job].row].new, reg.group_vectors + plan.geometry.width)
-
-
-@kernel
-def _vectors(plan: Plan, plane: int, job: int) -> int:
-    """Vectors of a request."""
-    row = plan.rows[plan.jobs[job].row]
-    if plane in (PLANE_K, PLANE_LSB):
-        return row.keys
-    return row.new if plane == PLANE_V else 1
-
-
-@kernel
-def _bits(plan: Plan, plane: int, job: int) -> int:
-    """Bits of a vector of a request, over the heads it carries, per word."""
-    row = plan.rows[plan.jobs[job].row]
-    if plane == PLANE_Q:
-        return row.query_bits
-    if plane == PLANE_K:
-        return row.msb_bits * row.heads_fetched
-    if plane == PLANE_LSB:
-        return row.lsb_bits
-    if plane == PLANE_V:
-        return row.value_bits * row.heads_fetched
-    return OUTPUT_BITS
-
-
-@kernel
-def _base(plan: Plan, plane: int, job: int) -> int:
-    """Base address of the region of a request."""
-    row = plan.rows[plan.jobs[job].row]
-    if plane == PLANE_Q:
-        return plan.geometry.q_base
-    if plane == PLANE_K:
-        return row.k_base
-    if plane == PLANE_LSB:
-        return row.lsb_base
-    return row.v_base if plane == PLANE_V else plan.geometry.out_base
-
-
-@kernel
-def _vector_id(plan: Plan, plane: int, job: int, index: int) -> int:
-    """Position in its region of the index-th vector of a request."""
-    row = plan.rows[plan.jobs[job].row]
-    if plane in (PLANE_Q, PLANE_OUT):
-        return plan.jobs[job].vector
-    if plane == PLANE_V:
-        return int(plan.new_values[row.new_start + index])
-    return int(plan.key_ids[row.key_start + index])
-
-
-@kernel
-def _transactions(plan: Plan, plane: int, job: int) -> int:
-    """Transactions of one padded vector."""
-    size = 8 * plan.geometry.transaction_bytes
-    return (plan.geometry.head_dim * _bits(plan, plane, job) + size - 1) // size
-
-
-@kernel
-def _span(plan: Plan, plane: int, job: int, vector: int) -> tuple[int, int]:
-    """First and last transaction of a vector, counted from the base of its region."""
-    geometry = plan.geometry
-    if geometry.packed:
-        words = geometry.head_dim * _bits(plan, plane, job)
-        first = vector * words // 8 // geometry.transaction_bytes
-        return first, (((vector + 1) * words + 7) // 8 - 1) // geometry.transaction_bytes
-    size = _transactions(plan, plane, job)
-    return vector * size, vector * size + size - 1

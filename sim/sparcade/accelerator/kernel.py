@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from sparcade._jit import kernel
+from sparcade.accelerator.crossbar import advance_memory, cross, take_words
 from sparcade.accelerator.datapath import decide, drain_softmax, multiply_keys, rank_values, weigh_values
-from sparcade.accelerator.fetcher import (
-    advance_memory,
-    convert,
-    cross,
-    generate,
-    leave,
-    make_readable,
-    take_words,
-)
+from sparcade.accelerator.fetcher import generate
 from sparcade.accelerator.issue import accept, issue, stall
 from sparcade.accelerator.plan import Plan
+from sparcade.accelerator.realign import convert, leave, make_readable
 from sparcade.accelerator.state import State
 from sparcade.dram.port import is_empty
 

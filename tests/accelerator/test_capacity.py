@@ -90,7 +90,7 @@ class _Unchecked:
         (["realign_rows=1"], "realign_rows"),
         (["read_retry=0"], "read_retry"),
         (["value_overlap_lines=-1"], "value_overlap_lines"),
-        (["decision_gap=-1"], "decision_gap"),
+        (["decided_stages=6"], "requantise_latency"),
         (["shared_value_ids=true"], "shared_value_ids"),
         (["count_rounding=8"], "count_rounding"),
         (["key_ids=index-table", "fetch_ports=8"], "fetch_ports"),

@@ -73,7 +73,8 @@ def test_latency_of_one_unloaded_query(tmp_path: Path, kind: str) -> None:
     to_buffer = register + arch.fifo_latency + register + arch.convert_latency
     beats = 64 // 8
     want = register + arch.issue_latency + to_dram + stream + to_buffer
-    want += arch.qk_latency + arch.softmax.latency + beats - 1 + arch.decision_latency + arch.reorder_latency
+    want += arch.qk_latency + arch.softmax.latency + beats - 1 + arch.decision_latency
+    want += arch.decided_stages + arch.reorder_latency
     want += beats // 2 + register + to_dram + (stream - vectors) + half + to_buffer
     want += arch.pv_latency
     assert abs(run.cycles - want) <= 10, (run.cycles, want)

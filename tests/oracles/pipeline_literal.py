@@ -168,6 +168,7 @@ class Request:
     begun: bool = False
     asked: int = 0  # vectors of rows that were handed to the fetcher
     ids: int = 0  # V: ids that are known
+    joined: bool = False  # they follow the beats of probabilities
     left: int = 0  # transactions not out of realignment
     readable: int = 0  # vectors in the buffer
     there_at: int | None = None  # when the last one was
@@ -383,6 +384,7 @@ class LocalV:
         while self.freed and self.freed[0] <= t:
             self.freed.popleft()
             self.places += 1
+        self.m.decision.drain(t)
         self._select(t)
         tried = self._out_of_engine(t)
         self._out_of_reorder(t, tried)
@@ -418,7 +420,13 @@ class LocalV:
 
     def _out_of_reorder(self, t: int, tried: bool) -> None:
         job = self.waiting[0] if self.waiting else None
-        if job is None or job.final is None or job.final + self.beat > t:
+        decision = self.m.decision
+        if job is None:
+            return
+        if decision.waits(job):
+            if not decision.offers(job, t):
+                return
+        elif job.final is None or job.final + self.beat > t:
             return
         if job.ranked:
             if not self.room:
@@ -432,6 +440,8 @@ class LocalV:
                 return
             if self.beat < job.value_beats and not self._emit(job, self.beat, t):
                 return
+        if decision.waits(job):
+            decision.take(t)
         if self.beat == 0:
             self._accumulate(job, t)
         self.beat += 1
@@ -483,47 +493,94 @@ class LocalV:
     def join(self) -> None:
         """End of step 12: an emitted beat that waits joins its group."""
         request = self.joining
-        if request is not None and not (request.asked < request.vectors and self.m.fetcher.makes_row(request)):
+        if request is None or any(other.joined and other is not request for other in self.m.fetcher.sources[1]):
+            return
+        room = self.m.arch.fetch_ports * (1 if request.asked else 2)
+        if request.ids - request.asked < room:
+            request.joined = True
             request.ids = min(request.vectors, request.ids + self.m.geometry.width)
             self.joining = None
 
 
+class DecidedBeat:
+    """A beat of a row in the pipeline between decision and reorder buffer."""
+
+    def __init__(self, one: Pass, index: int, entered: int) -> None:
+        self.one, self.index, self.entered = one, index, entered
+        self.dropped = bool(one.job.query["refetch"]) and not one.second
+        self.concluded = index > 0
+
+
 class Decision:
-    """4. Rows of scores leave."""
+    """4. Rows of scores leave, through an elastic pipeline."""
 
     def __init__(self, machine: "Machine") -> None:
-        self.m, self.queue, self.release = machine, deque[Pass](), 0
+        self.m, self.queue = machine, deque[Pass]()
+        self.leaving: Pass | None = None
+        self.beat = self.release = 0
+        self.pipe: deque[DecidedBeat] = deque()
+        self.left_at = -1
         self.entered = 0  # beats
 
     def complete(self, one: Pass, t: int) -> None:
         one.time, one.mark = t, self.entered
         self.queue.append(one)
 
-    def full(self, t: int) -> bool:
+    def full(self, t: int, skid: int) -> bool:
         arch = self.m.arch
-        if len(self.queue) < arch.decision_maxima or self.release <= t:
+        if len(self.queue) < arch.decision_maxima or (self.leaving is None and self.release <= t):
             return False
         row = self.queue[arch.decision_maxima - 1]
-        return row.time <= t and self.entered - row.mark >= arch.decision_skid
+        return row.time <= t and self.entered - row.mark >= skid
 
     def step(self, t: int) -> None:
-        m, arch = self.m, self.m.arch
-        if not self.queue:
-            return
-        one = self.queue[0]
-        gap = 0 if one.second else arch.decision_gap
-        if one.time + arch.decision_latency > t or self.release + gap > t:
-            return
-        self.queue.popleft()
-        job = one.job
-        self.release = t + job.beats
-        if job.query["refetch"] and not one.second:
+        arch = self.m.arch
+        if self.leaving is None and self.queue and self.queue[0].time + arch.decision_latency <= t:
+            self.leaving, self.beat = self.queue.popleft(), 0
+        if self.leaving is not None and len(self.pipe) < arch.decided_stages:
+            self.pipe.append(DecidedBeat(self.leaving, self.beat, t))
+            self.beat += 1
+            if self.beat == self.leaving.job.beats:
+                self.leaving, self.release = None, t + 1
+        for ahead, beat in enumerate(self.pipe):
+            if not beat.concluded and ahead < arch.decided_stages - arch.requantise_latency:
+                self._conclude(beat, t)
+
+    def _conclude(self, beat: DecidedBeat, t: int) -> None:
+        m, arch, job = self.m, self.m.arch, beat.one.job
+        beat.concluded = True
+        at = max(t, beat.entered + arch.requantise_latency)
+        if beat.dropped:
             job.row.counts[Count.REFETCHES] += 1
-            m.issue.recompute.append((t + arch.requantise_latency, job))
+            m.issue.recompute.append((at, job))
+        else:
+            job.key_free = at + arch.key_free_latency
+            m.issue.window -= job.plane
+
+    def waits(self, job: Job) -> bool:
+        """The job's final row stays in the pipeline until its turn."""
+        return bool(job.query["refetch"]) and not self.m.arch.reorder_recomputed
+
+    def drain(self, t: int) -> None:
+        """First of step 3: the oldest beat reaches the reorder buffer, or is dropped."""
+        if not self.pipe or self.pipe[0].entered + self.m.arch.decided_stages > t:
             return
-        job.final = t + (arch.recomputed_latency if one.second else arch.reorder_latency)
-        job.key_free = t + arch.key_free_latency
-        m.issue.window -= job.plane
+        beat = self.pipe[0]
+        if beat.dropped or not self.waits(beat.one.job):
+            if beat.index == 0 and not beat.dropped:
+                beat.one.job.final = t + self.m.arch.reorder_latency
+            self.take(t)
+
+    def take(self, t: int) -> None:
+        self.pipe.popleft()
+        self.left_at = t
+
+    def offers(self, job: Job, t: int) -> bool:
+        """The oldest beat is of this job's final row, may leave, and none left in this cycle."""
+        if not self.pipe or self.left_at == t:
+            return False
+        beat = self.pipe[0]
+        return beat.one.job is job and not beat.dropped and beat.entered + self.m.arch.decided_stages <= t
 
 
 class SoftmaxUnit:
@@ -541,7 +598,7 @@ class SoftmaxUnit:
                 return
             self.row, self.beat = self.queue.popleft(), 0
         row, decision = self.row, self.m.decision
-        if decision.full(t):
+        if decision.full(t, self.m.arch.decision_skid):
             row.job.row.counts[Count.SOFTMAX_DECISION_FULL] += 1
             return
         row.job.row.counts[Count.SOFTMAX_BUSY] += 1
@@ -562,6 +619,7 @@ class QK:
         self.beat = self.phase = 0  # beat of the pass, cycle of the beat
         self.next_try = 0
         self.cause: Count | None = None  # of the cycles until the next try
+        self.held = False  # the line that lacked is stuck before the decision
         self.last_read = -1
 
     def step(self, t: int) -> None:
@@ -572,10 +630,15 @@ class QK:
             self.one, self.beat, self.phase, self.next_try, self.cause = self.queue.popleft(), 0, 0, t, None
         one, counts = self.one, self.one.job.row.counts
         if self.phase == 0:
-            if t >= self.next_try:
+            skid = m.arch.decision_skid
+            if self.held and not m.decision.full(t, skid - 1):
+                self.held, self.next_try = False, t + m.arch.read_retry
+            if t >= self.next_try and not self.held:
                 self.cause = self._lacks(one, t)
                 data = self.cause in (Count.QK_WAIT_Q, Count.QK_WAIT_K, Count.QK_WAIT_LSB)
                 self.next_try = t + (m.arch.read_retry if data else 1)
+                if data and not m.arch.softmax.latency:
+                    self.held = m.decision.full(t, skid - 1) and not m.decision.full(t, skid)
             if self.cause is not None:
                 counts[self.cause] += 1
                 return
@@ -603,7 +666,7 @@ class QK:
             return Count.QK_WAIT_LSB
         if m.arch.softmax.latency:
             return Count.QK_SOFTMAX_FULL if m.softmax.credits < 1 else None
-        return Count.QK_DECISION_FULL if m.decision.full(t) else None
+        return Count.QK_DECISION_FULL if m.decision.full(t, m.arch.decision_skid) else None
 
     def _finish(self, one: Pass, t: int) -> None:
         m, arch, job = self.m, self.m.arch, one.job
@@ -713,6 +776,7 @@ class Accept:
             job = self.in_use.popleft()
             if job.last_of_block:
                 m.key_sram.give(m.geometry.lines(len(job.row.block.keys)), 1)
+                break
         if self.job is not None or not self.waiting or self.cause(t) is not None:
             return
         job = self.job = self.waiting.popleft()

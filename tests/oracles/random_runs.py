@@ -151,14 +151,14 @@ def _draw(rng: random.Random) -> Arch:
     channels, ports = rng.choice([1, 2, 4, 8, 16]), rng.choice([1, 2, 4, 8, 32])
     chances = {
         "gqa_share": 0.6, "layers_overlap": 0.6, "fetch_queries": 0.6, "write_outputs": 0.6, "share_lsb": 0.6,
-        "split_register": 0.5,
+        "split_register": 0.5, "reorder_recomputed": 0.5,
     }  # fmt: skip
     flags: dict[str, Any] = {name: rng.random() < chance for name, chance in chances.items()}
     tops = {
         "qk_latency": 14, "decision_latency": 9, "pv_latency": 16, "decision_queries": 4, "issue_latency": 6,
         "phase_gap": 9, "requantise_latency": 9, "key_free_latency": 14, "fifo_latency": 4, "converter_lines": 3,
-        "convert_latency": 9, "read_latency": 6, "decision_maxima": 3, "decision_skid": 7, "reorder_latency": 16,
-        "recomputed_latency": 16, "pv_start": 4, "probability_latency": 12, "line_rounding": 3,
+        "convert_latency": 9, "read_latency": 6, "decision_maxima": 3, "decision_skid": 7, "reorder_latency": 4,
+        "pv_start": 4, "probability_latency": 12, "line_rounding": 3,
     }  # fmt: skip
     small: dict[str, Any] = {name: rng.randint(1, top) for name, top in tops.items()}
     layout: Literal["padded", "packed"] = rng.choice(["padded", "packed"])
@@ -175,7 +175,7 @@ def _draw(rng: random.Random) -> Arch:
         realign_rows=rng.choice([2, 2, 3, 4]),
         k_phases=rng.choice([1, 1, 2, 3, 8]),
         read_retry=rng.choice([1, 1, 2, 5]),
-        decision_gap=rng.choice([0, 0, 1, 6]),
+        decided_stages=small["requantise_latency"] + rng.choice([1, 2, 5, 12]),
         value_overlap_lines=rng.choice([0, 1, 2, 8, 1 << 24]),
         value_rotation=rng.choice([0, 0, 1, 2, 3]) if layout == "padded" else 0,
         **small,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sparcade._jit import kernel
 from sparcade.accelerator.counters import Count
+from sparcade.accelerator.decision import complete, is_full, leave_pipe, may_leave, waits_its_turn
 from sparcade.accelerator.plan import OUTPUT_BITS, VALUES_AT_FIRST, VALUES_AT_LAST, VALUES_BY_BEAT, Plan
 from sparcade.accelerator.state import NO_JOB, PLANE_OUT, PLANE_V, State
 
@@ -31,7 +32,6 @@ _SOFTMAX_ELEMENTS = int(Count.SOFTMAX_ELEMENTS)
 _IMPORTANCE_UPDATES = int(Count.IMPORTANCE_UPDATES)
 _TOPK_PASSES = int(Count.TOPK_PASSES)
 _TOPK_ELEMENTS = int(Count.TOPK_ELEMENTS)
-_REFETCHES = int(Count.REFETCHES)
 
 
 @kernel
@@ -134,7 +134,7 @@ def rank_values(t: int, plan: Plan, state: State) -> None:
                         reg.ranked_out += 1
                     _next_ranked(plan, state, job)
     job = reg.order_job
-    if job == jobs.shape[0] or state.jobs[job].final + reg.order_beat > t:
+    if job == jobs.shape[0] or not may_leave(t, plan, state, job, reg.order_beat):
         return
     if not jobs[job].ranked:
         if emitted != NO_JOB or reg.ranked_out < reg.ranked_tail:
@@ -189,6 +189,8 @@ def _leave_order(t: int, plan: Plan, state: State) -> None:
     """One beat leaves the reorder buffer; with a job's first, importance is accumulated."""
     reg, jobs = state.reg, plan.jobs
     job = reg.order_job
+    if waits_its_turn(plan, job):
+        leave_pipe(t, plan, state)
     if reg.order_beat == 0:
         _pass(t, plan, state, job)
     reg.order_beat += 1
@@ -269,47 +271,6 @@ def _value_stall(t: int, plan: Plan, state: State, number: int) -> bool:
 
 
 @kernel
-def decide(t: int, plan: Plan, state: State) -> None:
-    """The oldest complete row leaves, one beat a cycle: to the reorder buffer, or dropped for a recomputation."""
-    reg, geometry = state.reg, plan.geometry
-    if reg.decision_head == reg.decision_tail:
-        return
-    entry = state.decisions[reg.decision_head]
-    gap = 0 if entry.second else geometry.decision_gap
-    if entry.ready + geometry.decision_latency > t or reg.release + gap > t:
-        return
-    job = entry.job
-    number = plan.jobs[job].row
-    reg.decision_head += 1
-    reg.release = t + plan.jobs[job].beats
-    if entry.second:
-        state.jobs[job].redecided = t
-    else:
-        state.jobs[job].decided = t
-    if plan.jobs[job].refetch and not entry.second:
-        state.counts[number, _REFETCHES] += 1
-        redo = state.redo[reg.redo_tail]
-        redo.job = job
-        redo.ready = t + geometry.requantise_latency
-        reg.redo_tail += 1
-        return
-    state.jobs[job].final = t + (geometry.recomputed_latency if entry.second else geometry.reorder_latency)
-    state.jobs[job].key_free = t + geometry.key_free_latency
-    if plan.rows[number].lsb_bits > 0:
-        reg.window -= 1
-
-
-@kernel
-def _decision_full(t: int, plan: Plan, state: State) -> bool:
-    """True when the most rows that may wait do, and what follows them has filled the way there."""
-    reg = state.reg
-    last = reg.decision_head + plan.geometry.decision_maxima - 1
-    if last >= reg.decision_tail or reg.release <= t or state.decisions[last].ready > t:
-        return False
-    return reg.entered - state.decisions[last].mark >= plan.geometry.decision_skid
-
-
-@kernel
 def drain_softmax(t: int, plan: Plan, state: State) -> None:
     """One beat out of softmax; the row's last completes it for the decision."""
     reg = state.reg
@@ -320,7 +281,7 @@ def drain_softmax(t: int, plan: Plan, state: State) -> None:
         reg.softmax_beat = 0
     entry = state.softmax[reg.softmax_head]
     number = plan.jobs[entry.job].row
-    if _decision_full(t, plan, state):
+    if is_full(t, plan.geometry.decision_skid, plan, state):
         state.counts[number, _SOFTMAX_DECISION] += 1
         return
     state.counts[number, _SOFTMAX_BUSY] += 1
@@ -332,19 +293,7 @@ def drain_softmax(t: int, plan: Plan, state: State) -> None:
     reg.softmax_draining = 0
     reg.softmax_head += 1
     state.counts[number, _SOFTMAX_ELEMENTS] += plan.jobs[entry.job].visible
-    _complete(state, entry.job, entry.second, t)
-
-
-@kernel
-def _complete(state: State, job: int, second: bool, ready: int) -> None:
-    """A row of scores is complete before the decision at `ready`."""
-    reg = state.reg
-    decision = state.decisions[reg.decision_tail]
-    decision.job = job
-    decision.second = second
-    decision.ready = ready
-    decision.mark = reg.entered
-    reg.decision_tail += 1
+    complete(state, entry.job, entry.second, t)
 
 
 @kernel
@@ -360,7 +309,11 @@ def multiply_keys(t: int, plan: Plan, state: State) -> None:
         if reg.read_beat == 0 and reg.read_at <= reg.read_last:
             reg.read_at = max(entry.ready, reg.read_last + 1)
             reg.read_stall = 0
-        if t < reg.read_at:
+        if reg.read_held:
+            reg.read_held = is_full(t, geometry.decision_skid - 1, plan, state)
+            if not reg.read_held:
+                reg.read_at = t + geometry.read_retry
+        if t < reg.read_at or reg.read_held:
             if reg.read_stall > 0:
                 state.counts[number, reg.read_stall] += 1
             return
@@ -368,6 +321,7 @@ def multiply_keys(t: int, plan: Plan, state: State) -> None:
         if reg.read_stall > 0:
             missing = reg.read_stall != _QK_DECISION and reg.read_stall != _QK_SOFTMAX_FULL
             reg.read_at = t + (geometry.read_retry if missing else 1)
+            reg.read_held = missing and _is_stuck(t, plan, state)
             state.counts[number, reg.read_stall] += 1
             return
     state.counts[number, _QK_BUSY] += 1
@@ -402,13 +356,22 @@ def multiply_keys(t: int, plan: Plan, state: State) -> None:
     state.counts[number, _MACS_QK] += plan.jobs[job].visible * geometry.head_dim
     if geometry.softmax_latency == 0:
         state.counts[number, _SOFTMAX_ELEMENTS] += plan.jobs[job].visible
-        _complete(state, job, entry.second, t + geometry.qk_latency)
+        complete(state, job, entry.second, t + geometry.qk_latency)
         return
     waiting = state.softmax[reg.softmax_tail]
     waiting.job = job
     waiting.second = entry.second
     waiting.ready = t + geometry.qk_latency + geometry.softmax_latency
     reg.softmax_tail += 1
+
+
+@kernel
+def _is_stuck(t: int, plan: Plan, state: State) -> bool:
+    """True when a missing line takes the last place before the decision: it is tried again when that moves on."""
+    skid = plan.geometry.decision_skid
+    if plan.geometry.softmax_latency > 0 or not is_full(t, skid - 1, plan, state):
+        return False
+    return not is_full(t, skid, plan, state)
 
 
 @kernel
@@ -424,4 +387,4 @@ def _beat_stall(t: int, plan: Plan, state: State, job: int, second: bool) -> int
         return _QK_WAIT_LSB
     if geometry.softmax_latency > 0:
         return 0 if reg.softmax_credits < geometry.softmax_fifo else _QK_SOFTMAX_FULL
-    return _QK_DECISION if _decision_full(t, plan, state) else 0
+    return _QK_DECISION if is_full(t, plan.geometry.decision_skid, plan, state) else 0

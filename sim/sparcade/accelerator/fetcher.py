@@ -34,7 +34,7 @@ def generate(t: int, full: bool, plan: Plan, state: State) -> None:
         _split(plan, state)
     if not reg.row_open:
         _take_row(t, plan, state)
-    if reg.pending_beat and not _group_ready(plan, state):
+    if reg.pending_beat and not _group_full(plan, state):
         _group_beat(plan, state)
 
 
@@ -265,6 +265,16 @@ def _group_ready(plan: Plan, state: State) -> bool:
     if waiting >= plan.geometry.fetch_ports:
         return True
     return waiting > 0 and reg.group_vectors == plan.rows[plan.jobs[reg.group_job].row].new
+
+
+@kernel
+def _group_full(plan: Plan, state: State) -> bool:
+    """True when no beat may join: the group makes a row, or two while the first row of its request is not taken."""
+    reg = state.reg
+    waiting = reg.group_vectors - reg.group_taken
+    if reg.pending_job != reg.group_job:
+        return waiting > 0
+    return waiting >= (2 if reg.group_taken == 0 else 1) * plan.geometry.fetch_ports
 
 
 @kernel

@@ -97,11 +97,13 @@ def _ask(t: int, plan: Plan, state: State, plane: int, job: int) -> None:
 
 @kernel
 def accept(t: int, plan: Plan, state: State) -> None:
-    """Free key lines in order; then take the next job into the register before issue, with lines for its keys."""
+    """Free the keys of one block at most, in order; then take the next job into the register before issue."""
     reg, rows, jobs = state.reg, plan.rows, plan.jobs
-    while reg.freed < jobs.shape[0] and state.jobs[reg.freed].key_free <= t:
+    last = False
+    while not last and reg.freed < jobs.shape[0] and state.jobs[reg.freed].key_free <= t:
         row = jobs[reg.freed].row
-        if rows[row].last_of_block and reg.freed + 1 == rows[row].job_start + rows[row].jobs:
+        last = rows[row].last_of_block and reg.freed + 1 == rows[row].job_start + rows[row].jobs
+        if last:
             reg.key_lines += rows[_first_row(plan, row)].key_alloc
             reg.key_live -= 1
         reg.freed += 1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sparcade._jit import kernel
 from sparcade.accelerator.crossbar import advance_memory, cross, take_words
-from sparcade.accelerator.datapath import decide, drain_softmax, multiply_keys, rank_values, weigh_values
+from sparcade.accelerator.datapath import drain_softmax, multiply_keys, rank_values, weigh_values
+from sparcade.accelerator.decision import decide, reorder
 from sparcade.accelerator.fetcher import generate
 from sparcade.accelerator.issue import accept, issue, stall
 from sparcade.accelerator.plan import Plan
@@ -24,6 +25,7 @@ def run_cycles(plan: Plan, state: State, start: int, limit: int) -> int:
     while t < limit and not has_ended(t - 1, plan, state):
         make_readable(t, plan, state)
         weigh_values(t, plan, state)
+        reorder(t, plan, state)
         rank_values(t, plan, state)
         decide(t, plan, state)
         drain_softmax(t, plan, state)

@@ -42,13 +42,15 @@ _LINE = "line number"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """One case: cycles of the RTL and of the model, in total and until the response to each listed request."""
+    """One case: cycles on the RTL and in the model, in total and until each listed request is accepted and answered."""
 
     case: str
     arch: str
     memory: str
     rtl_cycles: int
     cycles: int
+    rtl_accepted: Ints
+    accepted: Ints
     rtl_responses: Ints
     responses: Ints
 
@@ -61,6 +63,11 @@ class Comparison:
     def within(self) -> bool:
         """Total cycles agree within the tolerance of the memory."""
         return abs(self.difference) <= max(RETRY_CYCLES, TOLERANCE[self.memory] * self.rtl_cycles)
+
+    @property
+    def accepted_exactly(self) -> int:
+        """Requests accepted in the very cycle: they show the K side cycle by cycle."""
+        return int((self.accepted == self.rtl_accepted).sum())
 
     @property
     def responses_within(self) -> int:
@@ -183,7 +190,7 @@ def compare(folder: str | Path, prefix: str = "", most_requests: int = 1 << 40) 
     """
     folder = Path(folder)
     path = folder / "results.csv"
-    responses: dict[tuple[str, str], dict[str, list[tuple[int, int]]]] = {}
+    responses: dict[tuple[str, str], dict[str, list[tuple[int, int, int]]]] = {}
     for result in _table(path, ("case", "arch", "memory", "requests", "cycles")):
         case, name, memory = result["case"], result["arch"], result["memory"]
         if _integer(path, result, "requests") > most_requests or not case.startswith(prefix):
@@ -199,21 +206,27 @@ def compare(folder: str | Path, prefix: str = "", most_requests: int = 1 << 40) 
         if not listed or max(listed)[0] >= len(requests["last"]):
             raise _bad(f"responses of {case} on {name}, {memory}", f"some of {len(requests['last'])}", str(len(listed)))
         state = run_plan(plan_requests(requests, arch), arch)
-        numbers, times = np.array(listed, np.int64).T
-        retired = state.jobs.retired - state.jobs.accepted[0]
+        numbers, rtl_accepted, rtl_responses = np.array(listed, np.int64).T
+        start = state.jobs.accepted[0]
+        retired = state.jobs.retired - start
         yield Comparison(
             case=case,
             arch=name,
             memory=memory,
             rtl_cycles=_integer(path, result, "cycles"),
             cycles=int(retired[-1]),
-            rtl_responses=times,
+            rtl_accepted=rtl_accepted,
+            accepted=state.jobs.accepted[numbers] - start,
+            rtl_responses=rtl_responses,
             responses=retired[numbers],
         )
 
 
-def _responses(path: Path) -> dict[str, list[tuple[int, int]]]:
-    by_case: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for row in _table(path, ("case", "request", "response")):
-        by_case[row["case"]].append((_integer(path, row, "request"), _integer(path, row, "response")))
+def _responses(path: Path) -> dict[str, list[tuple[int, int, int]]]:
+    """(request, cycle of acceptance, cycle of response) of each case."""
+    columns = ("request", "accepted", "response")
+    by_case: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
+    for row in _table(path, ("case", *columns)):
+        request, accepted, response = (_integer(path, row, column) for column in columns)
+        by_case[row["case"]].append((request, accepted, response))
     return by_case

@@ -89,6 +89,7 @@ _REGISTERS = np.dtype(
             "read_at",  # next try
             "read_last",  # last cycle a line was read
             "read_stall",
+            "read_held",  # 1 while the missing line of the last try is stuck behind the decision
             "entered",  # beats that entered the decision
             "softmax_head",
             "softmax_tail",
@@ -98,7 +99,13 @@ _REGISTERS = np.dtype(
             # Decision
             "decision_head",
             "decision_tail",
-            "release",  # when the row that leaves has left
+            "release",  # when the row that leaves has left; NEVER while it does
+            "leaving",  # the row that leaves: job, pass, next beat
+            "leaving_second",
+            "leaving_beat",
+            "pipe_head",  # beats between decision and reorder buffer, and when the last one left
+            "pipe_tail",
+            "pipe_left",
             # Local V
             "order_job",  # next job, and beat, to leave the reorder buffer
             "order_beat",
@@ -205,6 +212,8 @@ RETURN_ROW = np.dtype([("plane", "i8"), ("job", "i8"), ("words", "i8"), ("missin
 CHANNEL = np.dtype([("candidate", "i8"), ("waiting", "i8"), ("done_head", "i8"), ("done_tail", "i8"),
                     ("sent_head", "i8"), ("sent_tail", "i8")])  # fmt: skip
 WRITTEN = np.dtype([("plane", "i8"), ("job", "i8"), ("complete", "i8"), ("ready", "i8")])
+#: A beat of a decided row before the reorder buffer.
+DECIDED = np.dtype([("job", "i8"), ("index", "i8"), ("entered", "i8"), ("dropped", "?")])
 RANKED = np.dtype([("job", "i8"), ("arrived", "i8"), ("beats", "i8"), ("out", "i8")])
 
 
@@ -221,6 +230,7 @@ class State(NamedTuple):
     readers: Table  #: [2 jobs] PASS: through Q x K
     softmax: Table  #: [2 jobs] PASS: waiting for softmax
     decisions: Table  #: [2 jobs] PASS: waiting for their decision
+    pipe: Table  #: ring of DECIDED
     ended: Ints  #: [2 jobs] when K phases end
     ranked: Table  #: [jobs] RANKED
     values: Ints  #: [rows] V requests in order
@@ -247,8 +257,8 @@ def initial_state(plan: Plan, memory: Memory) -> State:
     registers.key_lines, registers.value_lines = geometry.key_lines, geometry.value_lines
     registers.reorder_free = geometry.reorder_beats
     registers.last_source, registers.lock = SOURCE_OUTPUTS, NO_SOURCE
-    registers.pv_job = registers.group_job = registers.realign_job = NO_JOB
-    for name in ("accepted_at", "read_last", "read_at", "pv_last", "bypassed_at", "value_there_at"):
+    registers.pv_job = registers.leaving = registers.group_job = registers.realign_job = NO_JOB
+    for name in ("accepted_at", "read_last", "read_at", "pv_last", "bypassed_at", "value_there_at", "pipe_left"):
         registers[name] = LONG_AGO
     address_rows = int(geometry.address_fifo) + 4
     # Packed, rows without a transaction of their own take a place between those with one.
@@ -265,6 +275,7 @@ def initial_state(plan: Plan, memory: Memory) -> State:
         readers=zeros(2 * jobs + 1, PASS),
         softmax=zeros(2 * jobs + 1, PASS),
         decisions=zeros(2 * jobs + 1, PASS),
+        pipe=zeros(int(geometry.decided_stages), DECIDED),
         ended=np.zeros(2 * jobs + 1, np.int64),
         ranked=zeros(jobs + 1, RANKED),
         values=np.zeros(rows + 1, np.int64),

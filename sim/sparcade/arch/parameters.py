@@ -132,8 +132,8 @@ class Arch:
     decision_queries: int = 8  #: queries with an LSB plane between issue and their decision
     issue_latency: int = 3  #: issue to the first row of addresses [cycles]
     phase_gap: int = 7  #: last key line read to the end of the K phase [cycles]
-    requantise_latency: int = 6  #: LSB decision to the recomputation waiting for issue [cycles]
-    key_free_latency: int = 10  #: final decision to free key lines [cycles]
+    requantise_latency: int = 6  #: first beat out of the decision to the recomputation waiting for issue [cycles]
+    key_free_latency: int = 4  #: from there to free key lines, for a row that is final [cycles]
     live_allocations: int = 16  #: per buffer
     line_rounding: int = 2  #: buffer lines are allocated in multiples of this
     # Fetcher
@@ -151,11 +151,11 @@ class Arch:
     qk_latency: int = 9  #: key line read to its scores [cycles]
     # Decision
     decision_latency: int = 6  #: last score of a row to the row's first beat out [cycles]
-    decision_gap: int = 0  #: cycles between two rows, when the second had to wait
     decision_maxima: int = 8  #: complete rows that may wait behind the one that leaves
     decision_skid: int = 5  #: beats that still enter when no more row may wait
-    reorder_latency: int = 13  #: first beat out of the decision to local V top-k [cycles]
-    recomputed_latency: int = 11  #: the same for a recomputed row
+    decided_stages: int = 11  #: elastic pipeline between decision and reorder buffer, a beat a stage
+    reorder_recomputed: bool = True  #: recomputed rows are buffered; else they wait in that pipeline
+    reorder_latency: int = 2  #: through the reorder buffer [cycles]
     reorder_beats: int = 4096  #: beats of queries issued and not through local V top-k
     # prob x V
     pv_start: int = 1  #: first probability to the first try at reading a value line [cycles]
@@ -205,8 +205,8 @@ class Arch:
             decision_latency=1 << 16,
             decision_maxima=1 << 20,
             decision_skid=1 << 20,
+            decided_stages=1 << 10,
             reorder_latency=1 << 16,
-            recomputed_latency=1 << 16,
             reorder_beats=1 << 24,
             pv_start=1 << 16,
             pv_latency=1 << 16,
@@ -215,7 +215,15 @@ class Arch:
             count_rounding=1 << 10,
         )
         check_counts(self, least=2, realign_rows=64)
-        check_counts(self, least=0, decision_gap=1 << 16, value_overlap_lines=1 << 24, value_rotation=1 << 10)
+        check_counts(self, least=0, value_overlap_lines=1 << 24, value_rotation=1 << 10)
+        if self.requantise_latency >= self.decided_stages:
+            raise ConfigError(
+                "the LSB decision comes behind the pipeline that it is taken in",
+                where="requantise_latency",
+                expected=f"below decided_stages, {self.decided_stages}",
+                got=str(self.requantise_latency),
+                remedy="raise decided_stages or lower requantise_latency",
+            )
         if not 0 < self.clock_ghz <= 100:
             raise ConfigError(
                 "the clock is not plausible",

@@ -56,16 +56,18 @@ def validate_rtl(options: argparse.Namespace) -> int:
         listed, good = len(case.responses), case.responses_within
         verdict = "exact" if case.difference == 0 else "within" if case.within else "OUT OF TOLERANCE"
         counts[case.memory].update(cases=1, exact=case.difference == 0, within=case.within)
-        counts[case.memory].update(listed=listed, responses=good)
+        counts[case.memory].update(listed=listed, responses=good, accepted=case.accepted_exactly)
         print(
             f"{case.case:32} {case.arch:22} {case.memory:13} RTL {case.rtl_cycles:>10,}  model {case.cycles:>10,}"
-            f"  {case.difference:+8,} {case.difference / case.rtl_cycles:+8.3%}  {verdict}; responses {good}/{listed}",
+            f"  {case.difference:+8,} {case.difference / case.rtl_cycles:+8.3%}  {verdict};"
+            f" accepted exactly {case.accepted_exactly}/{listed}, responses within {good}/{listed}",
             flush=True,
         )
     for memory, count in counts.items():
         print(
             f"{memory}: {count['within']}/{count['cases']} within {TOLERANCE[memory]:.0%} or {RETRY_CYCLES} cycles,"
-            f" {count['exact']} exact; {count['responses']}/{count['listed']} responses within"
+            f" {count['exact']} exact; of {count['listed']} requests {count['accepted']} accepted exactly,"
+            f" {count['responses']} responses within"
         )
     return int(any(count["within"] < count["cases"] for count in counts.values()))
 

@@ -1,4 +1,4 @@
 """Amaranth RTL of the SpAtten top-k engine, built from the same `sparcade.topk.TopKParams` as the simulator.
 
-The components arrive with the RTL issue; until then the package holds only this contract.
+docs/rtl.md shows the blocks; each is a file here. `bench` simulates, `formal` proves.
 """

@@ -27,6 +27,8 @@ class TopKParams:
     lanes: int = 16  #: elements compared per cycle in a pass
     input_width: int = 8  #: elements arriving and filtered per cycle
     capacity: int = 1024  #: longest candidate list, and elements of the FIFO that delays the input
+    score_bits: int = 12  #: of the RTL: unsigned scores, and the indices that travel with them
+    index_bits: int = 16
     latency: int = 2  #: first element in to the start of a selection [cycles]
     engine: Literal["overlapped", "released-serial"] = "overlapped"
     source: str = "SpAtten Table I, parallelism 16; cycles of an overlapped engine are an estimate until its RTL exists"

@@ -1,0 +1,29 @@
+"""What one run of the bench does; passed into the simulator as text."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from sparcade.topk import TopKParams
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """Shape of the engine, lists to draw, and the chance of a stall per cycle on its inputs and its output."""
+
+    params: TopKParams
+    lists: int
+    seed: int
+    input_stalls: float = 0.0
+    output_stalls: float = 0.0
+
+    def to_text(self) -> str:
+        """JSON."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_text(cls, text: str) -> Setting:
+        """What `to_text` wrote."""
+        fields = json.loads(text)
+        return cls(**fields | {"params": TopKParams(**fields["params"])})

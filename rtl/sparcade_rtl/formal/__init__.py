@@ -1,0 +1,1 @@
+"""Proofs of the blocks, and planted faults that the proofs must find."""

@@ -1,0 +1,92 @@
+"""Planted faults, by name: each is an edit of a source file, and must be found by proof and by simulation."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutant:
+    """A fault: in `module`, `old` (which occurs once) becomes `new`. `proof` is the one that must fail."""
+
+    module: str
+    old: str
+    new: str
+    proof: str
+
+
+MUTANTS = {
+    "carry lost": Mutant(
+        module="prefix_sum", proof="prefix sum", old="if lane >= step else", new="if lane > step else"
+    ),
+    "lanes swapped": Mutant(
+        module="zero_eliminator", proof="zero eliminator", old="self.o.p.lanes[lane].eq(value)",
+        new="self.o.p.lanes[lane ^ 1].eq(value)",
+    ),
+    "row count off by one": Mutant(
+        module="zero_eliminator", proof="zero eliminator", old="self.lanes - missing", new="self.lanes - 1 - missing"
+    ),
+    "row lost under a stall": Mutant(
+        module="zero_eliminator", proof="zero eliminator", old="moves.eq(~self.o.valid | self.o.ready)",
+        new="moves.eq(1)",
+    ),
+    "last row lost": Mutant(
+        module="packer", proof="packer", old="flushing.eq(self.i.p.last & over)", new="flushing.eq(0)"
+    ),
+    "early done": Mutant(
+        module="packer", proof="packer", old="self.o.p.last.eq(self.i.p.last & ~over)",
+        new="self.o.p.last.eq(self.i.p.last)",
+    ),
+    "payload changes under a stall": Mutant(
+        module="packer", proof="packer", old="free.eq(~self.o.valid | self.o.ready)", new="free.eq(1)"
+    ),
+    "one tie too many": Mutant(
+        module="top_k_filter", proof="filter", old="rank[place] < budget", new="rank[place] <= budget"
+    ),
+    "ties forgotten between beats": Mutant(
+        module="top_k_filter", proof="filter", old="budget - total, 0", new="budget, 0"
+    ),
+    "stops a pass early": Mutant(
+        module="quick_select", proof="quick-select", old="(greater < target) & (target <= at_least)",
+        new="(greater <= target) & (target <= at_least)",
+    ),
+    "other side searched": Mutant(
+        module="quick_select", proof="quick-select", old="low.eq(pivot + 1), source.eq(1)",
+        new="low.eq(pivot + 1), source.eq(2)",
+    ),
+    "padding kept": Mutant(
+        module="top_k_filter", proof="filter", old="there = [place < left", new="there = [place <= left"
+    ),
+}  # fmt: skip
+
+
+@contextmanager
+def planted(name: str) -> Iterator[str]:
+    """Yield the name of a package like `sparcade_rtl` with the fault in it, importable inside the block."""
+    mutant = MUTANTS[name]
+    alias = "sparcade_rtl_" + "".join(letter if letter.isalnum() else "_" for letter in name)
+    with tempfile.TemporaryDirectory() as scratch:
+        package = Path(scratch) / alias
+        package.mkdir()
+        for source in sorted(HERE.glob("*.py")):
+            text = source.read_text().replace("sparcade_rtl", alias)
+            if source.stem == mutant.module:
+                assert text.count(mutant.old) == 1, f"{name}: {mutant.old!r} occurs {text.count(mutant.old)} times"
+                text = text.replace(mutant.old, mutant.new)
+            (package / source.name).write_text(text)
+        sys.path.insert(0, scratch)
+        importlib.invalidate_caches()
+        try:
+            yield alias
+        finally:
+            sys.path.remove(scratch)
+            for module in [each for each in sys.modules if each.split(".")[0] == alias]:
+                del sys.modules[module]

@@ -1,0 +1,47 @@
+"""Plain Verilog of the engine: readable names, the same bytes every time, no paths of this machine."""
+
+from __future__ import annotations
+
+from amaranth.back import verilog
+
+from sparcade.errors import ConfigError
+from sparcade.topk import TopKParams
+from sparcade_rtl.top_k_engine import TopKEngine
+
+
+def generate(params: TopKParams, name: str = "topk") -> str:
+    """Verilog of a `TopKEngine`; ports are `<stream>__payload`, `__valid` and `__ready`, with `clk` and `rst`.
+
+    Raises
+    ------
+    ConfigError
+        When the engine cannot be built in the shape.
+    """
+    check_shape(params)
+    text: str = verilog.convert(TopKEngine(params), name=name, emit_src=False, strip_internal_attrs=True)
+    return text
+
+
+def check_shape(params: TopKParams) -> None:
+    """Raise a `ConfigError` for a shape that the RTL does not have."""
+    powers = [1 << bit for bit in range(7)]
+    for field in ("lanes", "input_width"):
+        value = getattr(params, field)
+        if value not in powers:
+            raise _bad(field, "1, 2, 4, ..., 64: rows are rotated and compacted in powers of two", value)
+    if not 1 <= params.score_bits <= 64:
+        raise _bad("score_bits", "1 to 64", params.score_bits)
+    if params.capacity < 2 * max(params.lanes, params.input_width):
+        raise _bad("capacity", "at least two rows of lanes and two beats", params.capacity)
+    if params.engine != "overlapped":
+        raise _bad("engine", "overlapped: there is no RTL of the released engine, which is a delay stub", params.engine)
+
+
+def _bad(field: str, expected: str, got: object) -> ConfigError:
+    return ConfigError(
+        "there is no RTL of this top-k engine",
+        where=f"topk.{field}",
+        expected=expected,
+        got=str(got),
+        remedy=f"change {field}",
+    )

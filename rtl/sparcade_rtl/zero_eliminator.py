@@ -1,0 +1,85 @@
+"""Compaction of a row: lanes without a flag are squeezed out, the others keep their order."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, ShapeLike, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from sparcade_rtl.layouts import flagged, row
+from sparcade_rtl.prefix_sum import PrefixSum
+
+
+class ZeroEliminator(wiring.Component):
+    """Rows with flags in, compacted rows out.
+
+    Handshake: elastic pipeline of two registers, `ready` is combinational, `valid` never depends on it.
+    Latency 2 cycles (count the gaps before each lane; move lanes), initiation interval 1.
+    A lane moves left by the number of gaps before it, a power of two per layer.
+
+    Source: SpAtten's zero eliminator (HPCA 2021, Fig. 10).
+    """
+
+    def __init__(self, lane: ShapeLike, lanes: int) -> None:
+        self.lane, self.lanes = lane, lanes
+        super().__init__(
+            {"i": In(stream.Signature(flagged(lane, lanes))), "o": Out(stream.Signature(row(lane, lanes)))}
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.gaps = gaps = PrefixSum(self.lanes)
+        counted = Signal(flagged(self.lane, self.lanes))
+        shifts = Signal(data.ArrayLayout(gaps.count_bits, self.lanes))
+        missing = Signal(gaps.count_bits)
+        counted_valid, moves = Signal(), Signal()
+        m.d.comb += [
+            gaps.flags.eq(~self.i.p.flags),
+            moves.eq(~self.o.valid | self.o.ready),
+            self.i.ready.eq(~counted_valid | moves),
+        ]
+        with m.If(self.i.ready):
+            m.d.sync += [
+                counted_valid.eq(self.i.valid),
+                counted.eq(self.i.p),
+                shifts.eq(gaps.counts),
+                missing.eq(gaps.total),
+            ]
+        with m.If(moves):
+            m.d.sync += [
+                self.o.valid.eq(counted_valid),
+                self.o.p.count.eq(self.lanes - missing),
+                self.o.p.last.eq(counted.last),
+            ]
+            for lane, value in enumerate(self._moved(m, counted, shifts)):
+                m.d.sync += self.o.p.lanes[lane].eq(value)
+        return m
+
+    def _moved(self, m: Module, counted: Signal, shifts: Signal) -> list[Signal]:
+        """log2(lanes) layers of multiplexers; a lane without a flag is overwritten or cleared."""
+        bits = len(shifts[0])
+        lanes = [Signal(self.lane, name=f"lane_{lane}") for lane in range(self.lanes)]
+        ways = [Signal(bits, name=f"way_{lane}") for lane in range(self.lanes)]
+        for lane in range(self.lanes):
+            there = counted.flags[lane]
+            m.d.comb += lanes[lane].eq(counted.lanes[lane])
+            m.d.comb += ways[lane].eq(Mux(there, shifts[lane], 0))
+        used: list[Signal | object] = [counted.flags[lane] for lane in range(self.lanes)]
+        for bit in range((self.lanes - 1).bit_length()):
+            step = 1 << bit
+            next_lanes, next_ways, next_used = [], [], []
+            for lane in range(self.lanes):
+                value = Signal(self.lane, name=f"lane_{bit}_{lane}")
+                way = Signal(bits, name=f"way_{bit}_{lane}")
+                there = Signal(name=f"there_{bit}_{lane}")
+                stays = used[lane] & ~ways[lane][bit]
+                m.d.comb += [value.eq(lanes[lane]), way.eq(Mux(stays, ways[lane], 0)), there.eq(stays)]
+                if lane + step < self.lanes:
+                    comes = used[lane + step] & ways[lane + step][bit]
+                    with m.If(comes):
+                        m.d.comb += [value.eq(lanes[lane + step]), way.eq(ways[lane + step]), there.eq(1)]
+                next_lanes.append(value)
+                next_ways.append(way)
+                next_used.append(there)
+            lanes, ways, used = next_lanes, next_ways, next_used
+        return lanes

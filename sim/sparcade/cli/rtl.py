@@ -1,0 +1,100 @@
+"""`sparcade rtl`: the top-k engine as Verilog, its bench, and its proofs."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sparcade.topk import TopKParams
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its verbs."""
+    parser = commands.add_parser("rtl", help="the top-k engine in Verilog, its bench and its proofs")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    generate = verbs.add_parser("generate", help="write the engine as plain Verilog")
+    _add_shape(generate)
+    generate.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="where to write it")
+    generate.set_defaults(function=_generate)
+    test = verbs.add_parser("test", help="run the engine against the model: values, order and cycles")
+    _add_shape(test)
+    test.add_argument("--lists", type=int, default=500, metavar="N", help="selections without and with stalls (500)")
+    test.add_argument("--seed", type=int, default=1, help="of the lists and the stalls (default: 1)")
+    test.add_argument("--simulator", choices=("verilator", "icarus"), default="verilator")
+    test.add_argument("--out", type=Path, metavar="FOLDER", help="keep the build, the logs and the waves here")
+    test.add_argument("--waves", action="store_true", help="write dump.fst (Verilator) or topk.fst (Icarus)")
+    test.set_defaults(function=_test)
+    prove = verbs.add_parser("prove", help="prove the blocks, and that their planted faults are found")
+    prove.set_defaults(function=_prove)
+
+
+def _add_shape(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--lanes", type=int, default=16, help="scores compared per cycle in a pass (default: 16)")
+    parser.add_argument("--input-width", type=int, default=8, metavar="N", help="elements per beat (default: 8)")
+    parser.add_argument("--score-bits", type=int, default=12, metavar="N", help="unsigned scores (default: 12)")
+    parser.add_argument("--index-bits", type=int, default=16, metavar="N", help="what travels along (default: 16)")
+    parser.add_argument("--capacity", type=int, default=1024, metavar="N", help="longest list (default: 1024)")
+
+
+def _shape(options: argparse.Namespace) -> TopKParams:
+    from sparcade.topk import TopKParams
+
+    _check_extra()
+    names = ("lanes", "input_width", "score_bits", "index_bits", "capacity")
+    return TopKParams(**{name: getattr(options, name) for name in names})
+
+
+def _check_extra() -> None:
+    """Raise a `ConfigError` when the packages of the RTL are not installed."""
+    from importlib.util import find_spec
+
+    from sparcade.errors import ConfigError
+
+    for package in ("amaranth", "cocotb"):
+        if find_spec(package) is None:
+            raise ConfigError(
+                "the tools of the RTL are not installed",
+                where="the Python environment",
+                expected=f"the package {package}",
+                got="none",
+                remedy="pip install 'sparcade[rtl]'",
+            )
+
+
+def _generate(options: argparse.Namespace) -> None:
+    params = _shape(options)
+    from sparcade._files import new_file
+    from sparcade_rtl.verilog import generate
+
+    text = generate(params)
+    with new_file(options.out) as fresh:
+        fresh.write_text(text)
+    print(f"{options.out}: {text.count(chr(10)):,} lines, {params.lanes} lanes, {params.score_bits} bit scores")
+
+
+def _test(options: argparse.Namespace) -> None:
+    params = _shape(options)
+    from sparcade_rtl.bench.runner import run_bench
+    from sparcade_rtl.bench.setting import Setting
+
+    settings = [
+        Setting(params=params, lists=options.lists, seed=options.seed),
+        Setting(params=params, lists=options.lists, seed=options.seed + 1, input_stalls=0.3, output_stalls=0.4),
+    ]
+    with tempfile.TemporaryDirectory() as scratch:
+        run_bench(settings, options.out or Path(scratch), simulator=options.simulator, waves=options.waves)
+    print(f"{2 * options.lists:,} selections on {options.simulator}: values, order and cycles equal the model")
+
+
+def _prove(options: argparse.Namespace) -> int:
+    _check_extra()
+    from sparcade_rtl.formal.prove import prove_all
+
+    failed = 0
+    for outcome in prove_all():
+        failed += not outcome.good
+        print(f"{outcome.name:44} {outcome.verdict:28} {outcome.seconds:6.1f} s", flush=True)
+    return int(failed > 0)

@@ -1,0 +1,101 @@
+"""The engine: values, order and cycles equal the model, for every stall; planted faults are seen."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pysim import run_engine
+from sparcade.cli import main
+from sparcade.errors import ConfigError
+from sparcade.topk import TopKParams, select
+from sparcade.topk.cycles import describe, engine_cycles
+from sparcade_rtl.bench.lists import draw_lists
+from sparcade_rtl.formal.mutants import MUTANTS, planted
+from sparcade_rtl.top_k_engine import TopKEngine
+from sparcade_rtl.verilog import generate
+
+SHAPES = [
+    TopKParams(lanes=16, input_width=8, score_bits=12, capacity=128),
+    TopKParams(lanes=8, input_width=8, score_bits=32, capacity=64),
+    TopKParams(lanes=2, input_width=8, score_bits=6, capacity=48),
+    TopKParams(lanes=32, input_width=4, score_bits=5, capacity=64),
+    TopKParams(lanes=1, input_width=1, score_bits=4, capacity=16),
+]
+
+
+@pytest.mark.parametrize("stalls", [(0.0, 0.0), (0.3, 0.4), (0.0, 0.7)])
+@pytest.mark.parametrize("params", SHAPES, ids=lambda params: f"{params.lanes}x{params.input_width}")
+def test_values_order_and_cycles_equal_the_model(params: TopKParams, stalls: tuple[float, float]) -> None:
+    lists = draw_lists(params, 25, seed=params.lanes)
+    run = run_engine(TopKEngine, params, lists, seed=7, stalls=stalls)
+    assert run.kept == [select(scores, k, params.score_bits).kept.tolist() for scores, k in lists]
+    assert run.equals(run.model(params, lists))
+
+
+@pytest.mark.parametrize("cycles", [1, 9, 26, 40, 77, 150])
+def test_a_reset_at_any_time_empties_the_engine(cycles: int) -> None:
+    """After it, the engine is as the model's, which begins empty."""
+    params = SHAPES[0]
+    lists = draw_lists(params, 12, seed=3)
+    run = run_engine(TopKEngine, params, lists, seed=cycles, stalls=(0.1, 0.2), reset_after=cycles)
+    assert run.kept == [select(scores, k, params.score_bits).kept.tolist() for scores, k in lists]
+    assert run.equals(run.model(params, lists))
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_planted_faults_are_seen_in_simulation(name: str) -> None:
+    params = TopKParams(lanes=4, input_width=4, score_bits=4, capacity=32)
+    lists = draw_lists(params, 30, seed=11)
+    with planted(name) as package:
+        engine = importlib.import_module(f"{package}.top_k_engine").TopKEngine
+        run = run_engine(engine, params, lists, seed=5, stalls=(0.2, 0.4), most=4000)
+    wrong = run.kept != [select(scores, k, params.score_bits).kept.tolist() for scores, k in lists]
+    assert wrong or not run.equals(run.model(params, lists))
+
+
+@pytest.mark.parametrize("n", [1, 8, 100, 1000, 1024])
+@pytest.mark.parametrize("lanes", [4, 16, 64])
+def test_one_list_alone_takes_the_closed_form(n: int, lanes: int) -> None:
+    """docs/rtl.md: passes behind the last beat in, then the filter."""
+    params = TopKParams(lanes=lanes, capacity=1024)
+    scores = np.random.default_rng(n).integers(0, 4096, n)
+    k = max(1, n // 3)
+    lists = describe(params, [(scores, k)])
+    trace = engine_cycles(params, lists)
+    beats, passes = -(-n // 8), -(-lists.pass_sizes // lanes)
+    if 0 < k < n:
+        taken = int(trace.elements[-1])
+        first_read = int(trace.elements[min(beats, max(1, lanes // 8)) - 1]) + 1
+        last_read = max(first_read + int(passes[0]) - 1, taken + max(1, 8 // lanes) if beats else 0)
+        threshold = last_read + 6 + int((passes[1:] + 6).sum())
+        assert trace.outputs[-1] in (threshold + 1 + beats - 1 + 6, threshold + 1 + beats + 6)
+
+
+def test_verilog_is_the_same_every_time_and_names_no_path(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.v", tmp_path / "b.v"
+    for path in (first, second):
+        assert main(["rtl", "generate", "--lanes", "4", "--capacity", "64", "-o", str(path)]) == 0
+    assert first.read_bytes() == second.read_bytes()
+    text = first.read_text()
+    assert "module topk(" in text and "elements__payload" in text
+    assert str(Path.cwd()) not in text and ".py" not in text
+
+
+@pytest.mark.parametrize(
+    "change", [{"lanes": 3}, {"input_width": 128}, {"capacity": 16}, {"engine": "released-serial"}]
+)
+def test_shapes_without_rtl_are_refused(change: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match="no RTL of this top-k engine") as caught:
+        generate(TopKParams(**{"lanes": 16, "input_width": 8, "capacity": 64} | change))  # type: ignore[arg-type]
+    assert next(iter(change)) in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [0, 65])
+def test_a_list_that_does_not_fit_is_refused(size: int) -> None:
+    params = TopKParams(capacity=64)
+    with pytest.raises(ConfigError, match="does not fit"):
+        engine_cycles(params, describe(params, [(np.zeros(size, np.int64), 1)]))

@@ -1,5 +1,6 @@
 # make run   set up a virtual environment, run the main job on the bundled traces
 # make test  set up everything the tests need, run them
+# make test-rtl  all selections of the RTL's bench: those of the bundled traces, and thousands more
 # make lint  ruff and mypy, warnings are errors
 
 PYTHON ?= python3.11
@@ -7,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TRACES := minilm stories260k gpt2-tiny
 
-.PHONY: run test lint survivors traces clean
+.PHONY: run test test-rtl lint survivors traces clean
 
 run: $(VENV)/.base
 	@for trace in $(TRACES); do $(BIN)/sparcade run $$trace --compare dense || exit $$?; done
@@ -15,6 +16,9 @@ run: $(VENV)/.base
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+test-rtl: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/rtl -m "rtl_full or not rtl_full"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

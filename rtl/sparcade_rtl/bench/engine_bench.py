@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cocotb
@@ -14,7 +15,7 @@ from cocotb.triggers import ReadOnly, RisingEdge
 
 from sparcade.topk import TopKParams, select
 from sparcade.topk.cycles import describe, engine_cycles
-from sparcade_rtl.bench.lists import Ints, draw_lists
+from sparcade_rtl.bench.lists import Ints, draw_lists, load_lists
 from sparcade_rtl.bench.setting import Setting
 
 
@@ -70,7 +71,8 @@ async def watch(clock: Any, stream: Stream, lists: int, last: int, stalled: Call
 @cocotb.test(timeout_time=100, timeout_unit="ms")
 async def selections_and_cycles_equal_the_model(dut: Any) -> None:
     setting = Setting.from_text(os.environ["SPARCADE_SETTING"])
-    params, lists = setting.params, draw_lists(setting.params, setting.lists, setting.seed)
+    params = setting.params
+    lists = load_lists(Path(setting.file)) if setting.file else draw_lists(params, setting.lists, setting.seed)
     rng = random.Random(setting.seed)
     Clock(dut.clk, 1, unit="ns").start()
     requests, elements, out = (Stream(dut, name) for name in ("requests", "elements", "o"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,23 @@ def draw_lists(params: TopKParams, count: int, seed: int) -> list[tuple[Ints, in
     """(scores, k): sizes, k, ties, order and skew mixed; k = 0, k = size and k > size occur."""
     rng = random.Random(seed)
     return [_draw(params, rng) for _ in range(count)]
+
+
+def save_lists(path: Path, lists: list[tuple[Ints, int]]) -> None:
+    """Write lists for `load_lists`."""
+    np.savez_compressed(
+        path,
+        scores=np.concatenate([scores for scores, _ in lists]),
+        sizes=np.array([len(scores) for scores, _ in lists]),
+        keep=np.array([k for _, k in lists]),
+    )
+
+
+def load_lists(path: Path) -> list[tuple[Ints, int]]:
+    """What `save_lists` wrote."""
+    with np.load(path) as stored:
+        ends = np.cumsum(stored["sizes"])[:-1]
+        return list(zip(np.split(stored["scores"], ends), stored["keep"].tolist(), strict=True))
 
 
 def _draw(params: TopKParams, rng: random.Random) -> tuple[Ints, int]:

@@ -10,10 +10,11 @@ from sparcade.topk import TopKParams
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """Shape of the engine, lists to draw, and the chance of a stall per cycle on its inputs and its output."""
+    """Shape of the engine, lists to draw or a file of them, and the chance of a stall per cycle on each side."""
 
     params: TopKParams
-    lists: int
+    lists: int = 0
+    file: str = ""
     seed: int
     input_stalls: float = 0.0
     output_stalls: float = 0.0

@@ -1,0 +1,62 @@
+"""`make test-rtl`: every selection of the bundled traces, and thousands drawn, on Verilator; a sample on Icarus."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sparcade
+from sparcade.policy import answers
+from sparcade.topk import Selection, TopKParams, select
+from sparcade_rtl.bench.lists import Ints, save_lists
+from sparcade_rtl.bench.runner import run_bench
+from sparcade_rtl.bench.setting import Setting
+
+pytestmark = pytest.mark.rtl_full
+TRACES = (("minilm", "spatten-encoder"), ("stories260k", "spatten"), ("gpt2-tiny", "spatten"))
+
+
+def selections(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[tuple[Ints, int]]]:
+    """All selections that the policies make on the bundled traces: (scores, k) by width of the scores."""
+    made: dict[int, list[tuple[Ints, int]]] = {12: [], 32: []}
+
+    def record(scores: Ints, k: int, score_bits: int) -> Selection:
+        made[score_bits].append((scores.copy(), k))
+        return select(scores, k, score_bits)
+
+    monkeypatch.setattr(answers, "select", record)
+    for trace, policy in TRACES:
+        sparcade.apply(sparcade.AttentionTrace.load(sparcade.bundled_trace(trace)), sparcade.load_policy(policy))
+    return made
+
+
+def twice(**fields: Any) -> list[Setting]:
+    """Without and with stalls."""
+    return [Setting(**fields), Setting(**fields, input_stalls=0.3, output_stalls=0.4)]
+
+
+@pytest.mark.parametrize(("bits", "count"), [(12, 4320), (32, 1215)])
+def test_every_selection_of_the_bundled_traces(
+    bits: int, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lists = [one for one in selections(monkeypatch)[bits] if len(one[0])]
+    assert len(lists) == count
+    path = tmp_path / "lists.npz"
+    save_lists(path, lists)
+    params = TopKParams(lanes=16, input_width=8, score_bits=bits, capacity=512, index_bits=16)
+    drawn = twice(params=params, lists=1600, seed=bits)
+    run_bench([*twice(params=params, file=str(path), seed=1), *drawn], tmp_path / "build")
+
+
+def test_other_lanes(tmp_path: Path) -> None:
+    params = TopKParams(lanes=64, input_width=8, score_bits=12, capacity=1024, index_bits=11)
+    run_bench(twice(params=params, lists=1600, seed=5), tmp_path)
+
+
+@pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus is not installed")
+def test_a_sample_on_icarus(tmp_path: Path) -> None:
+    params = TopKParams(lanes=4, input_width=4, score_bits=6, capacity=32, index_bits=5)
+    run_bench(twice(params=params, lists=20, seed=9), tmp_path, simulator="icarus")

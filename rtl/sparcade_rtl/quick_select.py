@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -130,9 +130,11 @@ class QuickSelect(wiring.Component):
                 at_least.eq(at_least + counts[2] - down.o.p.count),
             ]
 
-        middle = Signal(score)
+        # The bounds of the values next possible, and their middle, for either side: every pass has the cycles for it.
+        above, below = _sum(m, pivot, 1, "above"), _sum(m, pivot, (1 << score) - 1, "below")
+        upper_middle = _sum(m, above[:score], high, "upper_middle")[1:]
+        lower_middle = _sum(m, below[:score], low, "lower_middle")[1:]
         m.d.comb += [
-            middle.eq((low + high) >> 1),
             stop.eq((greater < target) & (target <= at_least)),
             upper.eq(greater >= target),
         ]
@@ -168,13 +170,19 @@ class QuickSelect(wiring.Component):
                     self.thresholds.p.size.eq(whole),
                 ]
             with m.Elif(upper):
-                m.d.sync += [low.eq(pivot + 1), source.eq(1), size.eq(greater)]
+                m.d.sync += [low.eq(above), source.eq(1), size.eq(greater)]
             with m.Else():
-                m.d.sync += [high.eq(pivot - 1), source.eq(2), size.eq(size - at_least), target.eq(target - at_least)]
+                m.d.sync += [high.eq(below), source.eq(2), size.eq(size - at_least), target.eq(target - at_least)]
         with m.If(turn == TURN):
             m.d.sync += [
                 left.eq(size),
-                pivot.eq(Mux(passes < HEAD_PASSES, Mux(source == 1, up_head, down_head), middle)),
+                pivot.eq(
+                    Mux(
+                        passes < HEAD_PASSES,
+                        Mux(source == 1, up_head, down_head),
+                        Mux(source == 1, upper_middle, lower_middle),
+                    )
+                ),
                 up_seen.eq(0),
                 down_seen.eq(0),
             ]
@@ -205,6 +213,21 @@ class QuickSelect(wiring.Component):
                     self.thresholds.p.size.eq(fill.next.p.size),
                 ]
         return m
+
+
+def _sum(m: Module, a: Value, b: ValueLike, name: str) -> Signal:
+    """The sum of two numbers of len(a) bits, a carry wider, two cycles later: half of the carry chain in each."""
+    bits, b = len(a), Const(b, len(a)) if isinstance(b, int) else b
+    half = bits // 2
+    low, rest = Signal(half + 1, name=f"{name}_low"), [Signal(bits - half, name=f"{name}_{side}") for side in "ab"]
+    total = Signal(bits + 1, name=name)
+    m.d.sync += [
+        low.eq(a[:half] + b[:half]),
+        rest[0].eq(a[half:]),
+        rest[1].eq(b[half:]),
+        total.eq(Cat(low[:half], rest[0] + rest[1] + low[half])),
+    ]
+    return total
 
 
 class _Fill(wiring.Component):

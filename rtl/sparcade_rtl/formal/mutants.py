@@ -59,8 +59,8 @@ MUTANTS = {
         new="(greater <= target) & (target <= at_least)",
     ),
     "other side searched": Mutant(
-        module="quick_select", proof="quick-select", old="low.eq(pivot + 1), source.eq(1)",
-        new="low.eq(pivot + 1), source.eq(2)",
+        module="quick_select", proof="quick-select", old="low.eq(above), source.eq(1)",
+        new="low.eq(above), source.eq(2)",
     ),
     "padding kept": Mutant(
         module="top_k_filter", proof="filter", old="there = [place < left", new="there = [place <= left"

@@ -1,20 +1,22 @@
 """Literal, slow model of the accelerator pipeline: the oracle of the kernel tests.
 
 Written from the text of docs/pipeline.md alone, and never from the kernel. One class per module of that page, stepped
-once a cycle in the order of that page. What only the `spatten-release*` presets do to counts, words and ids before
-anything else (`count_rounding`, `wide_words`, `fused_pairs`, `key_ids`) is not modelled.
+once a cycle in the order of that page.
 """
 
+import gzip
 from collections import deque
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cache
+from importlib import resources
 from math import floor
 from typing import Any
 
 import numpy as np
 
 from sparcade.accelerator.counters import COUNTERS, Count
-from sparcade.arch.parameters import Arch
+from sparcade.arch.parameters import Arch, Sram
 from sparcade.dram import DramSystem
 from sparcade.dram.commands import Command
 from sparcade.dram.state import Count as Served
@@ -55,8 +57,25 @@ class Block:
     seen: set[int] = field(default_factory=set)  # values some row fetches
     k_request: "Request | None" = None
     lsb_request: "Request | None" = None  # of all its queries, with share_lsb
+    fused: bool = False  # its K and V vectors carry both heads of a fused pair
+    keys_read: int = 0  # by Q x K
+    values_read: int = 0  # by prob x V
     value_lines: int = 0  # held now
     value_rows: int = 0  # V allocations held now
+
+    @property
+    def heads(self) -> int:
+        """Whose words a vector of K or V carries."""
+        return 2 if self.fused else 1
+
+    @property
+    def single(self) -> bool:
+        """It has one query."""
+        return len(self.rows) == 1 and len(self.rows[0].jobs) == 1
+
+    @property
+    def recomputed(self) -> bool:
+        return any(job.query["refetch"] for row in self.rows for job in row.jobs)
 
 
 @dataclass(eq=False)
@@ -84,6 +103,18 @@ class Row:
     @property
     def selects(self) -> bool:
         return bool(self.table["token_passes"] or self.table["head_passes"])
+
+    @property
+    def value_bits(self) -> int:
+        """Bits of a word of V, of both heads in a fused pair."""
+        bits: int = self.table["value_bits"] * self.block.heads
+        return bits
+
+    @property
+    def key_bits(self) -> int:
+        """Bits of a word of the only or the MSB plane of K, of both heads in a fused pair."""
+        bits: int = self.table["msb_bits"] * self.block.heads
+        return bits
 
 
 @dataclass(eq=False)
@@ -187,6 +218,13 @@ class AddressRow:
     held: int = 0  # transactions in realignment
 
 
+@cache
+def index_table(ports: int) -> list[int]:
+    """The ids of the released design with so many ports."""
+    file = resources.files("sparcade.accelerator") / "key_index" / f"{ports}-ports.csv.gz"
+    return [int(number) for line in gzip.decompress(file.read_bytes()).split() for number in line.split(b",")]
+
+
 class Geometry:
     """Widths, lines and addresses of one workload on one arch."""
 
@@ -197,7 +235,10 @@ class Geometry:
         self.per_line = max(1, M // self.D)
         self.T, self.packed, self.ports = arch.dram.transaction_bytes, arch.layout == "packed", arch.fetch_ports
         heads = [(layer, head) for layer in range(shape.layers) for head in range(shape.kv_heads)]
-        regions = [(kind, at, shape.max_context, bits) for at in heads for kind, bits in ((K, 32), (LSB, 4), (V, 32))]
+        tokens = shape.max_context
+        if arch.key_ids == "index-table":
+            tokens = max(tokens, max(index_table(arch.fetch_ports)) + 1)
+        regions = [(kind, at, tokens, bits) for at in heads for kind, bits in ((K, 32), (LSB, 4), (V, 32))]
         vectors = shape.layers * shape.heads * shape.max_context
         self.bases, top = {}, 0
         for kind, at, count, bits in [*regions, (Q, (0, 0), vectors, 32), (OUT, (0, 0), vectors, OUT_BITS)]:
@@ -208,6 +249,38 @@ class Geometry:
     def lines(self, vectors: int) -> int:
         rounding = self.arch.line_rounding
         return ceil_div(ceil_div(vectors, self.per_line) * self.dwell, rounding) * rounding
+
+    def key_lines(self, block: Block) -> int:
+        """Of its K, the LSB plane in the same lines."""
+        return self.lines(len(block.keys)) * block.heads
+
+    def value_lines(self, row: Row) -> int:
+        """Of its new values."""
+        return self.lines(len(row.new)) * row.block.heads
+
+    def ring(self, sram: Sram) -> int:
+        """Vectors that a buffer holds, if those are enough to go through it as a ring."""
+        vectors = sram.lines // self.dwell * self.per_line
+        return vectors if vectors >= self.ports + self.width else 0
+
+    def streams_keys(self, block: Block) -> bool:
+        """Its K goes through the key SRAM as a ring."""
+        sram = self.arch.key_sram
+        one_pass = block.single and not block.recomputed
+        return one_pass and self.key_lines(block) > sram.lines and self.ring(sram) > 0
+
+    def streams_values(self, row: Row) -> bool:
+        """Its V goes through the value SRAM as a ring."""
+        sram = self.arch.value_sram
+        return row.block.single and self.value_lines(row) > sram.lines and self.ring(sram) > 0
+
+    def taken_key_lines(self, block: Block) -> int:
+        """Of the key SRAM, by an open block."""
+        return self.arch.key_sram.lines if self.streams_keys(block) else self.key_lines(block)
+
+    def taken_value_lines(self, row: Row) -> int:
+        """Of the value SRAM, by the new values of a row."""
+        return self.arch.value_sram.lines if self.streams_values(row) else self.value_lines(row)
 
     def request(self, row: Row, kind: Count, ids: list[int], bits: int) -> Request:
         """The request of the vectors `ids`."""
@@ -259,28 +332,79 @@ def count_passes(row: Row, sizes: list[int], n: int) -> None:
         row.counts[Count.TOPK_ELEMENTS] += sum(sizes) + n
 
 
+class Changes:
+    """What only the `spatten-release*` presets do to counts, words and ids, before anything else."""
+
+    def __init__(self, workload: Workload, arch: Arch) -> None:
+        self.workload, self.arch = workload, arch
+
+    def row(self, record: np.void) -> dict[str, Any]:
+        table = {name: record[name].item() for name in ROW.names or ()}
+        table |= {name: self._rounded(table[name]) for name in ("keys", "values")}
+        if self._splits(table):
+            table |= {"msb_bits": 8, "lsb_bits": 4}
+        if self.arch.wide_words == "8+4" and table["value_bits"] > 8:
+            table["value_bits"] = 8
+        if not self.arch.cascade_engine:
+            table |= {"token_passes": 0, "head_passes": 0}
+        return table
+
+    def query(self, record: np.void, n: int) -> dict[str, Any]:
+        """Of query n of the row."""
+        query = {name: self.workload.queries[name][int(record["query_start"]) + n].item() for name in QUERY.names or ()}
+        query |= {name: self._rounded(query[name]) for name in ("visible", "values")}
+        if self._splits({"msb_bits": int(record["msb_bits"])}):
+            query["refetch"] = True
+        return query
+
+    def ids(self, record: np.void, what: str) -> list[int]:
+        """Of the keys or the values of the row."""
+        if self.arch.key_ids == "index-table":
+            return index_table(self.arch.fetch_ports)[: self._rounded(int(record[f"{what}s"]))]
+        ids: np.ndarray = {"key": self.workload.key_ids, "value": self.workload.value_ids}[what]
+        return ids[int(record[f"{what}_start"]) :][: int(record[f"{what}s"])].tolist()
+
+    def pair(self, row: dict[str, Any], before: dict[str, Any]) -> bool:
+        """Two consecutive rows form a fused pair."""
+        equal = ("sequence", "step", "layer", "keys", "values", "value_bits")
+        both = all(row[name] == before[name] for name in equal)
+        return (
+            self.arch.fused_pairs
+            and both
+            and all(one["msb_bits"] == 6 and one["queries"] == 1 for one in (row, before))
+        )
+
+    def _rounded(self, count: int) -> int:
+        return ceil_div(count, self.arch.count_rounding) * self.arch.count_rounding
+
+    def _splits(self, table: dict[str, Any]) -> bool:
+        """Its words of K become 8 + 4."""
+        return self.arch.wide_words == "8+4" and table["msb_bits"] > 8
+
+
 def plan(workload: Workload, arch: Arch, geometry: Geometry) -> list[Row]:
     """The rows with their jobs and blocks."""
+    changes = Changes(workload, arch)
     rows: list[Row] = []
     index = 0
     for position, record in enumerate(workload.rows):
-        table = {name: record[name].item() for name in ROW.names or ()}
-        keys, needed = (
-            ids[table[f"{what}_start"] :][: table[f"{what}s"]].tolist()
-            for what, ids in (("key", workload.key_ids), ("value", workload.value_ids))
-        )
+        table, keys, needed = changes.row(record), changes.ids(record, "key"), changes.ids(record, "value")
+        last = rows[-1] if rows else None
         shared = ("sequence", "step", "layer", "kv_head")
-        same = position > 0 and arch.gqa_share and all(rows[-1].table[name] == table[name] for name in shared)
-        block = rows[-1].block if same else Block(keys)
+        same = last is not None and arch.gqa_share and all(last.table[name] == table[name] for name in shared)
+        fused = last is not None and last.opens_block and changes.pair(table, last.table)
+        block = last.block if last and (same or fused) else Block(keys)
+        block.fused |= fused
         row = Row(position, table, block, [i for i in needed if i not in block.seen])
         block.rows.append(row)
         block.seen.update(needed)
         for n in range(table["queries"]):
-            query = {name: workload.queries[name][table["query_start"] + n].item() for name in QUERY.names or ()}
+            query = changes.query(record, n)
             sizes = pass_sizes(workload, query["pass_start"], query["passes"])
             search = selection_cycles(arch.topk, query["visible"], sizes, geometry.width, search=True)
             beats, value_beats = (ceil_div(query[name], geometry.width) for name in ("visible", "values"))
-            row.jobs.append(Job(row, query, sizes, search, beats, value_beats, n, n + 1 == table["queries"], index))
+            last_of_row = n + 1 == table["queries"]
+            row.jobs.append(Job(row, query, sizes, 0 if fused else search, beats, value_beats, n, last_of_row, index))
             index += 1
         rows.append(row)
     return rows
@@ -337,6 +461,7 @@ class ProbV:
         if self.phase == 0:
             m.local_v.read_probabilities(t)
             self.beat += 1
+            job.row.block.values_read += m.geometry.width
             self.beats_read += 1
             self.next_try = t + 1
             if self.beat == job.value_beats:
@@ -344,7 +469,8 @@ class ProbV:
 
     def _lacks(self, job: Job) -> Count | None:
         row, new, width = job.row, len(job.row.new), self.m.geometry.width
-        needs_all = len(row.jobs) > 1 and job.query["values"] < job.visible
+        several = len(row.jobs) > 1 and not self.m.arch.shared_value_ids
+        needs_all = several and job.query["values"] < job.visible
         needed = new if needs_all else min(new, (self.beat + 1) * width)
         if (row.v_request.readable if row.v_request else 0) < needed:
             return Count.PV_WAIT_V
@@ -463,7 +589,7 @@ class LocalV:
         m, row = self.m, job.row
         if beat == 0 and job.first_probability is None:
             job.first_probability = t
-        lines = m.geometry.lines(len(row.new))
+        lines = m.geometry.taken_value_lines(row)
         if beat == 0 and job.fetches:
             if m.arch.value_overlap_lines < m.arch.value_sram.lines:
                 unread = sum(one.value_beats for one in m.jobs[: job.index]) - m.prob_v.beats_read
@@ -480,7 +606,7 @@ class LocalV:
             m.value_sram.give(-lines, -1)
             row.block.value_lines += lines
             row.block.value_rows += 1
-            row.counts[Count.VALUE_SRAM_WRITES] += lines
+            row.counts[Count.VALUE_SRAM_WRITES] += m.geometry.value_lines(row)
             m.fetcher.value(row)
         if job.fetches:
             assert row.v_request
@@ -647,6 +773,7 @@ class QK:
         self.phase = (self.phase + 1) % m.geometry.dwell
         if self.phase == 0:
             self.beat += 1
+            one.job.row.block.keys_read += m.geometry.width
             self.next_try = t + 1
             if m.arch.softmax.latency:
                 m.softmax.credits -= 1
@@ -731,8 +858,8 @@ class Issue:
             counts[Count.BITS_Q] += m.geometry.D * table["query_bits"]
             job.q_request = self._ask(job.row, Q, [job.query["token"]], table["query_bits"], t)
         if job.position == 0 and job.row.opens_block:
-            counts[Count.BITS_K_MSB] += len(block.keys) * m.geometry.D * table["msb_bits"]
-            block.k_request = self._ask(job.row, K, block.keys, table["msb_bits"], t)
+            counts[Count.BITS_K_MSB] += len(block.keys) * m.geometry.D * job.row.key_bits
+            block.k_request = self._ask(job.row, K, block.keys, job.row.key_bits, t)
 
     def _ask_lsb(self, job: Job, t: int) -> None:
         m, block, counts, bits = self.m, job.row.block, job.row.counts, job.row.table["lsb_bits"]
@@ -775,15 +902,14 @@ class Accept:
         while self.in_use and self.in_use[0].key_free is not None and self.in_use[0].key_free <= t:
             job = self.in_use.popleft()
             if job.last_of_block:
-                m.key_sram.give(m.geometry.lines(len(job.row.block.keys)), 1)
+                m.key_sram.give(m.geometry.taken_key_lines(job.row.block), 1)
                 break
         if self.job is not None or not self.waiting or self.cause(t) is not None:
             return
         job = self.job = self.waiting.popleft()
         if job.position == 0 and job.row.opens_block:
-            lines = m.geometry.lines(len(job.row.block.keys))
-            m.key_sram.give(-lines, -1)
-            job.row.counts[Count.KEY_SRAM_WRITES] += lines
+            m.key_sram.give(-m.geometry.taken_key_lines(job.row.block), -1)
+            job.row.counts[Count.KEY_SRAM_WRITES] += m.geometry.key_lines(job.row.block)
 
     def cause(self, t: int) -> Count | None:
         """What keeps the next job from being accepted."""
@@ -798,7 +924,7 @@ class Accept:
                 return Count.FETCH_LAYER
             if before.selects and (before.gate is None or before.gate > t):
                 return Count.FETCH_CASCADE
-        if row.opens_block and not m.key_sram.fits(m.geometry.lines(len(row.block.keys))):
+        if row.opens_block and not m.key_sram.fits(m.geometry.taken_key_lines(row.block)):
             return Count.FETCH_KEY_SRAM
         return None
 
@@ -817,7 +943,8 @@ class Realign:
         if not self.rows:
             return
         request = self.rows[0].request
-        converted = max(1, max(1, arch.converter_lines * geometry.per_line // geometry.dwell))
+        heads = request.row.block.heads if request.kind in (K, V) else 1
+        converted = max(1, max(1, arch.converter_lines * geometry.per_line // geometry.dwell) // heads)
         g = min(converted, max(1, arch.realign_rows - 1) * arch.fetch_ports // request.tx)
         if g == 0 or geometry.packed:
             count = self.rows[0].held
@@ -1059,7 +1186,7 @@ class Fetcher:
         return self.aside is None and self.split is None and self.prepared is None and not any(self.sources)
 
     def value(self, row: Row) -> None:
-        geometry, bits = self.m.geometry, row.table["value_bits"]
+        geometry, bits = self.m.geometry, row.value_bits
         row.counts[Count.BITS_V] += len(row.new) * geometry.D * bits
         row.v_request = geometry.request(row, V, row.new, bits)
         self.sources[1].append(row.v_request)
@@ -1126,7 +1253,17 @@ class Fetcher:
             return
 
     def _there(self, request: Request, t: int) -> bool:
-        return self.makes_row(request) if request.kind is V else request.from_cycle <= t
+        if request.from_cycle > t or (request.kind is V and not self.makes_row(request)):
+            return False
+        return request.kind not in (K, V) or self._ring_has_room(request)
+
+    def _ring_has_room(self, request: Request) -> bool:
+        """The next row of vectors has a place in the buffer, if they go through it as a ring."""
+        geometry, arch, row = self.m.geometry, self.m.arch, request.row
+        after = request.asked + arch.fetch_ports
+        if request.kind is K:
+            return not geometry.streams_keys(row.block) or after <= row.block.keys_read + geometry.ring(arch.key_sram)
+        return not geometry.streams_values(row) or after <= row.block.values_read + geometry.ring(arch.value_sram)
 
     def makes_row(self, request: Request) -> bool:
         """The known ids of a V request are a row, or its rest."""

@@ -6,12 +6,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from oracles.pipeline_literal import Geometry, ceil_div, plan
+from oracles.pipeline_literal import Block, Geometry, ceil_div, plan
 from sparcade.arch.parameters import Arch, Dram, Ideal, Softmax, Sram
 from sparcade.dram import load_device
 from sparcade.topk import TopKParams, select
 from sparcade.workload.store import Workload, WorkloadShape
 from sparcade.workload.tables import PASS, QUERY, ROW
+
+LONGEST = 84  # contexts at most
 
 
 class _Tables:
@@ -41,7 +43,8 @@ class _Tables:
         self.rows[-1].update(zip(names, (len(alive), k, start, count), strict=True))
         return [alive[i] for i in kept]
 
-    def row(self, head: dict[str, Any], keys: list[int], tokens: list[int], view: str) -> None:
+    def row(self, head: dict[str, Any], keys: list[int], tokens: list[int], view: str, kept: int | None) -> None:
+        """Append a row; where `kept` is given, every query weighs so many values, those of the first."""
         rng, needed = self.rng, set[int]()
         prune, refetch = rng.choice([0, 0.5, 1]), rng.choice([0, 0.3, 1])
         row = dict.fromkeys(ROW.names or (), 0) | head | {"keys": len(keys), "queries": len(tokens)}
@@ -49,9 +52,10 @@ class _Tables:
         for token in tokens:
             visible = {"full": len(keys), "causal": sum(key <= token for key in keys)}.get(view)
             visible = visible or rng.randint(1, len(keys))
-            k = rng.randint(1, visible) if rng.random() < prune else visible
-            kept, start, count = self.select(visible, k, 12)
-            needed.update(keys[i] for i in kept)
+            k = kept or (rng.randint(1, visible) if rng.random() < prune else visible)
+            indices, start, count = self.select(visible, k, 12)
+            if not kept or not needed:
+                needed.update(keys[i] for i in indices)
             lsb = bool(head["lsb_bits"]) and rng.random() < refetch
             self.queries.append((token, visible, k, lsb, start, count))
         row["values"] = len(needed)
@@ -65,24 +69,31 @@ def random_workload(rng: random.Random) -> Workload:
     heads, layers, D = rng.randint(1, 4), rng.randint(1, 3), rng.choice([1, 8, 16, 64, 96])
     kv_heads = rng.choice([n for n in range(1, heads + 1) if heads % n == 0])
     tables, longest = _Tables(rng), 1
+    alike, six = rng.random() < 0.4, rng.random() < 0.7  # the heads of a layer; with keys of 6 bits
     for sequence in range(rng.randint(1, 2)):
         decodes, context = rng.randint(0, 2), rng.randint(1, 38)
-        for step in range(0 if not decodes or rng.random() < 0.6 else 1, decodes + 1):
+        first = 0 if not decodes or rng.random() < 0.4 else 1
+        if first and rng.random() < 0.5:
+            context += rng.randint(1, LONGEST - 40)
+        for step in range(first, decodes + 1):
             here = context + step
             longest, alive, living = max(longest, here), list(range(here)), list(range(heads))
             view = rng.choice(["causal", "full", "ragged"]) if step == 0 else "full"
             for layer in range(layers):
                 tokens = sorted(rng.sample(alive, min(len(alive), rng.randint(1, 6)))) if step == 0 else [here - 1]
                 fmt: dict[str, Any] = {}
+                kept = rng.randint(1, len(alive)) if alike else None
                 for i, head in enumerate(living):
                     kv_head = head // (heads // kv_heads)
-                    if not i or kv_head != fmt["kv_head"]:
+                    if not i or (kv_head != fmt["kv_head"] and not alike):
                         lsb = rng.choice([0, 4])
-                        fmt = {"kv_head": kv_head, "lsb_bits": lsb, "value_bits": rng.choice([4, 6, 8, 10, 12, 32])}
+                        fmt = {"lsb_bits": lsb, "value_bits": rng.choice([4, 6, 8, 10, 12, 32])}
                         fmt |= {"msb_bits": rng.choice([4, 6, 8] if lsb else [4, 6, 8, 10, 12, 32])}
-                        fmt |= {"query_bits": rng.choice([12, 32])}
+                        fmt |= {"query_bits": rng.choice([12, 32])} | ({"msb_bits": 6} if alike and six else {})
+                    fmt["kv_head"] = kv_head
                     place = {"sequence": sequence, "step": step, "layer": layer, "head": head, "context": here}
-                    tables.row(fmt | place | {"accumulate": rng.random() < 0.5}, alive, tokens, view)
+                    accumulate = {"accumulate": rng.random() < 0.5}
+                    tables.row(fmt | place | accumulate, alive, tokens, "full" if alike else view, kept)
                 if rng.random() < 0.5:
                     alive = tables.cascade("token", alive)
                 if rng.random() < 0.4:
@@ -108,18 +119,26 @@ def random_arch(rng: random.Random, workload: Workload | None = None) -> Arch:
     """
     while True:
         arch = _draw(rng)
+        if workload and rng.random() < 0.6:
+            arch = _draw_release(rng, arch)
+        streams = workload is not None and rng.random() < 0.4
+        if workload and streams:
+            # A recomputed row that waits before the reorder buffer may keep Q x K from emptying the ring: a deadlock.
+            recomputed = arch.wide_words == "8+4" or bool(workload.queries["refetch"].any())
+            ports = 4 if arch.key_ids == "index-table" else min(arch.fetch_ports, 8)
+            buffered = arch.reorder_recomputed or recomputed
+            arch = replace(arch, gqa_share=False, reorder_recomputed=buffered, fetch_ports=ports)
         shape = workload.shape if workload else WorkloadShape(
-            name="", layers=3, heads=4, kv_heads=1, head_dim=96, max_context=44, policy="", policy_settings={},
+            name="", layers=3, heads=4, kv_heads=1, head_dim=96, max_context=LONGEST, policy="", policy_settings={},
             trace_hash="", ids="",
         )  # fmt: skip
         geometry = Geometry(shape, arch)
-        key_lines, value_lines, members, work = geometry.lines(44), 4 * geometry.lines(44), 4, 0
-        beats = value_beats = candidates = 44
+        key_lines, value_lines, members, work = geometry.lines(LONGEST), 4 * geometry.lines(LONGEST), 4, 0
+        beats = value_beats = candidates = LONGEST
         if workload:
             rows = plan(workload, arch, geometry)
             blocks = [row.block for row in rows]
-            key_lines = max(geometry.lines(len(block.keys)) for block in blocks)
-            value_lines = max(sum(geometry.lines(len(row.new)) for row in block.rows) for block in blocks)
+            key_lines, value_lines = _least_lines(geometry, blocks, streams)
             members = max(sum(bool(row.new) for row in block.rows) for block in blocks)
             jobs = [job for row in rows for job in row.jobs]
             beats, value_beats = max(job.beats for job in jobs), max(job.value_beats for job in jobs)
@@ -133,7 +152,7 @@ def random_arch(rng: random.Random, workload: Workload | None = None) -> Arch:
             latency = arch.dram.ideal.latency + 3 * arch.fifo_latency + arch.convert_latency
             under_way = min(arch.data_fifo * arch.fetch_ports, arch.dram.channels * arch.dram.ideal.outstanding)
             work += reads * latency // under_way
-        if work > 8000:
+        if work > 4500:
             continue
         return replace(
             arch,
@@ -145,6 +164,23 @@ def random_arch(rng: random.Random, workload: Workload | None = None) -> Arch:
             softmax=Softmax(latency=rng.choice([0, rng.randint(1, 90)]), fifo_beats=beats + rng.choice([0, 1, 5, 100])),
             topk=replace(arch.topk, capacity=candidates + rng.choice([0, 0, 1, 7, 1000])),
         )
+
+
+def _least_lines(geometry: Geometry, blocks: list[Block], streams: bool) -> tuple[int, int]:
+    """Lines of the smallest key and value SRAM; where `streams`, what can go through them as a ring need not fit.
+
+    In a ring of less than the next row and what waits before it for its line and its group the next row has no room;
+    and keys that the query does not see never leave it.
+    """
+    group = max(1, geometry.arch.converter_lines * geometry.per_line // geometry.dwell)
+    ring = geometry.dwell * ceil_div(geometry.ports + geometry.width + group, geometry.per_line)
+    keys, values = [], []
+    for block in blocks:
+        k, v = geometry.key_lines(block), sum(geometry.value_lines(row) for row in block.rows)
+        seen = block.rows[0].jobs[0].visible == len(block.keys)
+        keys.append(min(k, ring) if streams and block.single and seen and not block.recomputed else k)
+        values.append(min(v, ring) if streams and block.single else v)
+    return max(keys), max(values)
 
 
 def _draw(rng: random.Random) -> Arch:
@@ -188,6 +224,24 @@ def _draw(rng: random.Random) -> Arch:
             latency=rng.randint(1, 5),
         ),
         dram=_draw_dram(rng, channels),
+    )
+
+
+def _draw_release(rng: random.Random, arch: Arch) -> Arch:
+    """The arch with some of what only the released RTL does."""
+    padded = arch.layout == "padded" or rng.random() < 0.4
+    table, fused = padded and rng.random() < 0.7, padded and rng.random() < 0.7
+    return replace(
+        arch,
+        layout="padded" if padded else "packed",
+        fetch_ports=rng.choice([4, 32]) if table else arch.fetch_ports,
+        key_ids="index-table" if table else "workload",
+        count_rounding=rng.choice([1, 1, 2, 4, 8]) if table else 1,
+        shared_value_ids=table and rng.random() < 0.7,
+        fused_pairs=fused,
+        gqa_share=arch.gqa_share and not (table or fused),
+        wide_words=rng.choice(["as they are", "8+4"]),
+        cascade_engine=rng.random() < 0.5,
     )
 
 

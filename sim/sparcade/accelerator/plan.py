@@ -235,8 +235,8 @@ def make_plan(workload: Workload, arch: Arch) -> Plan:
         cascade_passes=(wide["token_passes"] + wide["head_passes"]) * arch.cascade_engine,
         cascade_elements=(token_elements + head_elements) * arch.cascade_engine,
     )
-    rows.value_mode = _value_modes(rows, queries["values"], arch)
-    _stream(rows, refetch, arch, geometry)
+    rows.value_mode = _value_modes(rows, queries["values"])
+    _stream(rows, queries["visible"], refetch, arch, geometry)
     jobs = records(
         JOB_PLAN,
         row=owner,
@@ -338,24 +338,25 @@ def _blocks(
     return np.cumsum(first) - 1, first, last
 
 
-def _stream(rows: Table, refetch: npt.NDArray[np.bool_], arch: Arch, geometry: Record) -> None:
+def _stream(rows: Table, visible: Ints, refetch: npt.NDArray[np.bool_], arch: Arch, geometry: Record) -> None:
     """Lines and windows: blocks of one query and one pass may be longer than a buffer, and go through it as a ring."""
     alone = (np.bincount(rows.block, rows.jobs) == 1)[rows.block]
     per_line = max(1, arch.multipliers // int(geometry.head_dim))
-    streamable = {"key": alone & ~refetch[rows.job_start], "value": alone & (rows.value_mode == VALUES_BY_BEAT)}
+    all_read = (visible[rows.job_start] == rows["keys"]) & ~refetch[rows.job_start]
+    streamable = {"key": alone & all_read, "value": alone & (rows.value_mode == VALUES_BY_BEAT)}
+    # Less, and a row of addresses could wait for ever behind vectors that wait in realignment for their group.
+    least = int(geometry.fetch_ports + geometry.width + geometry.vectors_per_pop) - 1
     for name, buffer in (("key", arch.key_sram.lines), ("value", arch.value_sram.lines)):
         lines = rows[f"{name}_lines"]
         window = buffer // int(geometry.dwell) * per_line
-        room = window >= int(geometry.fetch_ports + geometry.width)  # else a row of addresses could wait for ever
-        streamed = streamable[name] & (lines > buffer) & np.bool_(room)
+        streamed = streamable[name] & (lines > buffer) & np.bool_(window >= least)
         rows[f"{name}_alloc"] = np.where(streamed, buffer, lines)
         rows[f"{name}_window"] = np.where(streamed, window, NO_WINDOW)
 
 
-def _value_modes(rows: Table, values: Ints, arch: Arch) -> Ints:
-    first = values[rows.job_start]
+def _value_modes(rows: Table, values: Ints) -> Ints:
     later = np.where(rows.jobs > 1, VALUES_AT_FIRST, VALUES_AT_LAST)
-    by_beat = (rows.new == first) | np.bool_(arch.shared_value_ids)
+    by_beat = rows.new == values[rows.job_start]
     return np.where(rows.new == 0, VALUES_NONE, np.where(by_beat, VALUES_BY_BEAT, later))
 
 

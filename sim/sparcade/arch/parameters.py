@@ -265,13 +265,22 @@ class Arch:
                 got="shared_value_ids with the ids of the workload",
                 remedy="shared_value_ids = false",
             )
-        if self.layout == "packed" and (self.fused_pairs or self.value_rotation):
+        table = self.key_ids == "index-table"
+        if self.layout == "packed" and (self.fused_pairs or self.value_rotation or table):
             raise ConfigError(
-                "fused pairs and rotated rows have no packed layout",
+                "fused pairs, rotated rows and ids of the table have no packed layout",
                 where="layout",
-                expected='"padded" with fused_pairs or value_rotation',
+                expected='"padded" with fused_pairs, value_rotation or key_ids = "index-table"',
                 got='"packed"',
                 remedy='layout = "padded"',
+            )
+        if self.gqa_share and (self.fused_pairs or table):
+            raise ConfigError(
+                "what only the released hardware does knows no KV groups",
+                where="gqa_share",
+                expected='false with fused_pairs or key_ids = "index-table"',
+                got="true",
+                remedy="gqa_share = false",
             )
 
     @property

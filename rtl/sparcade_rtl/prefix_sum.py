@@ -6,6 +6,8 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from sparcade_rtl.layouts import count_bits
+
 
 class PrefixSum(wiring.Component):
     """How many flags are set before each lane, and in all. Combinational: log2(lanes) layers of adders.
@@ -20,7 +22,7 @@ class PrefixSum(wiring.Component):
     """
 
     def __init__(self, lanes: int) -> None:
-        self.lanes, self.count_bits = lanes, lanes.bit_length()
+        self.lanes, self.count_bits = lanes, count_bits(lanes)
         super().__init__(
             {
                 "flags": In(lanes),

@@ -63,10 +63,8 @@ class QuickSelect(wiring.Component):
         turn = Signal(range(TURN + 1))
         read = Signal()
 
-        m.submodules.greater_rows = greater_rows = Memory(shape=data.ArrayLayout(score, lanes), depth=depth, init=[])
-        m.submodules.smaller_rows = smaller_rows = Memory(shape=data.ArrayLayout(score, lanes), depth=depth, init=[])
-        greater_read, smaller_read = greater_rows.read_port(), smaller_rows.read_port()
-        m.d.comb += [greater_read.addr.eq(row_index), smaller_read.addr.eq(row_index)]
+        m.submodules.greater_side = up = _Side(score, lanes, depth)
+        m.submodules.smaller_side = down = _Side(score, lanes, depth)
 
         # Stage 0: read a row. Stage 1: compare it with the pivot, the row itself holding that of a first pass.
         valid, head_row, last = (Signal(name=f"read_{name}") for name in ("valid", "head", "last"))
@@ -87,47 +85,33 @@ class QuickSelect(wiring.Component):
             with m.Case(0):
                 m.d.comb += word.eq(fill.row)
             with m.Case(1):
-                m.d.comb += word.eq(greater_read.data)
+                m.d.comb += word.eq(up.row)
             with m.Default():
-                m.d.comb += word.eq(smaller_read.data)
+                m.d.comb += word.eq(down.row)
         m.d.comb += centre.eq(Mux(head_row, word[0], pivot))
         with m.If(valid & head_row):
             m.d.sync += pivot.eq(word[0])
 
-        sides = {}
-        for name in ("greater", "smaller"):
-            m.submodules[f"eliminate_{name}"] = eliminate = ZeroEliminator(score, lanes)
-            m.submodules[f"pack_{name}"] = pack = Packer(score, lanes)
-            wiring.connect(m, eliminate.o, pack.i)
-            compared = Signal(flagged(score, lanes), name=f"compared_{name}")
-            compared_valid = Signal(name=f"compared_{name}_valid")
-            m.d.sync += compared_valid.eq(valid)
-            m.d.sync += [compared.lanes.eq(word), compared.last.eq(last)]
-            flags = [
-                (word[lane] > centre if name == "greater" else word[lane] < centre) & (lane < count)
-                for lane in range(lanes)
+        restart, there = Signal(), [lane < count for lane in range(lanes)]
+        above_centre = [(word[lane] > centre) & there[lane] for lane in range(lanes)]
+        below_centre = [(word[lane] < centre) & there[lane] for lane in range(lanes)]
+        for part, flags in ((up, above_centre), (down, below_centre)):
+            m.d.sync += [
+                part.i.valid.eq(valid),
+                part.i.p.lanes.eq(word),
+                part.i.p.flags.eq(Cat(*flags)),
+                part.i.p.last.eq(last),
             ]
-            m.d.sync += compared.flags.eq(Cat(*flags))
-            m.d.comb += [eliminate.i.p.eq(compared), eliminate.i.valid.eq(compared_valid), pack.o.ready.eq(1)]
-            memory = greater_rows if name == "greater" else smaller_rows
-            port, address = memory.write_port(), Signal(range(depth + 1), name=f"{name}_address")
-            head, seen = Signal(score, name=f"{name}_head"), Signal(name=f"{name}_seen")
-            m.d.comb += [port.addr.eq(address), port.data.eq(pack.o.p.lanes), port.en.eq(pack.o.valid)]
-            with m.If(pack.o.valid):
-                m.d.sync += address.eq(Mux(pack.o.p.last, 0, address + 1))
-            with m.If(eliminate.o.valid & (eliminate.o.p.count != 0) & ~seen):
-                m.d.sync += [head.eq(eliminate.o.p.lanes[0]), seen.eq(1)]
-            sides[name] = (eliminate, head, seen)
+            m.d.comb += [part.address.eq(row_index), part.restart.eq(restart)]
 
         # Counts: rows in the order of stage 3 (the eliminators' output register).
-        (up, up_head, up_seen), (down, down_head, down_seen) = sides["greater"], sides["smaller"]
         counts, row_count = [Signal(count_bits(lanes), name=f"count_{stage}") for stage in range(3)], count
         for stage in range(3):
             m.d.sync += counts[stage].eq(counts[stage - 1] if stage else row_count)
-        with m.If(up.o.valid):
+        with m.If(up.counted):
             m.d.sync += [
-                greater.eq(greater + up.o.p.count),
-                at_least.eq(at_least + counts[2] - down.o.p.count),
+                greater.eq(greater + up.count),
+                at_least.eq(at_least + counts[2] - down.count),
             ]
 
         # The bounds of the values next possible, and their middle, for either side: every pass has the cycles for it.
@@ -143,9 +127,7 @@ class QuickSelect(wiring.Component):
         with m.If(self.thresholds.ready):
             m.d.sync += self.thresholds.valid.eq(0)
 
-        m.d.comb += [
-            read.eq((left != 0) & (turn == 0) & ((source != 0) | fill.there)),
-        ]
+        m.d.comb += read.eq((left != 0) & (turn == 0) & ((source != 0) | fill.there))
         with m.If(read):
             m.d.sync += [row_index.eq(row_index + 1), left.eq(Mux(left <= lanes, 0, left - lanes))]
             with m.If(left <= lanes):
@@ -174,17 +156,16 @@ class QuickSelect(wiring.Component):
             with m.Else():
                 m.d.sync += [high.eq(below), source.eq(2), size.eq(size - at_least), target.eq(target - at_least)]
         with m.If(turn == TURN):
+            m.d.comb += restart.eq(1)
             m.d.sync += [
                 left.eq(size),
                 pivot.eq(
                     Mux(
                         passes < HEAD_PASSES,
-                        Mux(source == 1, up_head, down_head),
+                        Mux(source == 1, up.head, down.head),
                         Mux(source == 1, upper_middle, lower_middle),
                     )
                 ),
-                up_seen.eq(0),
-                down_seen.eq(0),
             ]
 
         # Between lists: the next request, or the outcome of one that needs no pass.
@@ -193,6 +174,7 @@ class QuickSelect(wiring.Component):
         m.d.comb += fill.next.ready.eq(idle & (~fill.bypassed | free))
         with m.If(idle & fill.next.valid):
             with m.If(~fill.bypassed):
+                m.d.comb += restart.eq(1)
                 m.d.sync += [
                     size.eq(fill.next.p.size),
                     whole.eq(fill.next.p.size),
@@ -202,8 +184,6 @@ class QuickSelect(wiring.Component):
                     passes.eq(0),
                     low.eq(0),
                     high.eq(~0),
-                    up_seen.eq(0),
-                    down_seen.eq(0),
                 ]
             with m.Elif(free):
                 m.d.sync += [
@@ -228,6 +208,56 @@ def _sum(m: Module, a: Value, b: ValueLike, name: str) -> Signal:
         total.eq(Cat(low[:half], rest[0] + rest[1] + low[half])),
     ]
     return total
+
+
+class _Side(wiring.Component):
+    """The scores of a pass on one side of its pivot: compacted, and written into a memory from row 0 on.
+
+    A row is counted (`counted`, `count`) 2 cycles behind its offer, and written 1 behind that; what overflows from a
+    last row, 2. `head` is the first score since `restart`; `row` what was written at `address` in the cycle before.
+    """
+
+    def __init__(self, score: int, lanes: int, depth: int) -> None:
+        self.score, self.lanes, self.depth = score, lanes, depth
+        super().__init__(
+            {
+                "i": In(stream.Signature(flagged(score, lanes), always_ready=True)),
+                "restart": In(1),
+                "counted": Out(1),
+                "count": Out(count_bits(lanes)),
+                "head": Out(score),
+                "address": In(range(depth + 1)),
+                "row": Out(data.ArrayLayout(score, lanes)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.eliminate = eliminate = ZeroEliminator(self.score, self.lanes)
+        m.submodules.pack = pack = Packer(self.score, self.lanes)
+        m.submodules.rows = rows = Memory(shape=self.row.shape(), depth=self.depth, init=[])
+        write, read = rows.write_port(), rows.read_port()
+        place, seen = Signal(range(self.depth + 1)), Signal()
+        wiring.connect(m, eliminate.o, pack.i)
+        m.d.comb += [
+            eliminate.i.valid.eq(self.i.valid),
+            eliminate.i.p.eq(self.i.p),
+            pack.o.ready.eq(1),
+            self.counted.eq(eliminate.o.valid),
+            self.count.eq(eliminate.o.p.count),
+            write.addr.eq(place),
+            write.data.eq(pack.o.p.lanes),
+            write.en.eq(pack.o.valid),
+            read.addr.eq(self.address),
+            self.row.eq(read.data),
+        ]
+        with m.If(pack.o.valid):
+            m.d.sync += place.eq(Mux(pack.o.p.last, 0, place + 1))
+        with m.If(self.restart):
+            m.d.sync += seen.eq(0)
+        with m.Elif(self.counted & (self.count != 0) & ~seen):
+            m.d.sync += [self.head.eq(eliminate.o.p.lanes[0]), seen.eq(1)]
+        return m
 
 
 class _Fill(wiring.Component):

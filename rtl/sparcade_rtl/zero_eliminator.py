@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Module, Mux, ShapeLike, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -55,31 +57,20 @@ class ZeroEliminator(wiring.Component):
                 m.d.sync += self.o.p.lanes[lane].eq(value)
         return m
 
-    def _moved(self, m: Module, counted: Signal, shifts: Signal) -> list[Signal]:
-        """log2(lanes) layers of multiplexers; a lane without a flag is overwritten or cleared."""
+    def _moved(self, m: Module, counted: Signal, shifts: Signal) -> list[Any]:
+        """log2(lanes) layers of multiplexers; what is not meant, or has moved, has no way left and is overwritten."""
         bits = len(shifts[0])
-        lanes = [Signal(self.lane, name=f"lane_{lane}") for lane in range(self.lanes)]
-        ways = [Signal(bits, name=f"way_{lane}") for lane in range(self.lanes)]
-        for lane in range(self.lanes):
-            there = counted.flags[lane]
-            m.d.comb += lanes[lane].eq(counted.lanes[lane])
-            m.d.comb += ways[lane].eq(Mux(there, shifts[lane], 0))
-        used: list[Signal | object] = [counted.flags[lane] for lane in range(self.lanes)]
+        lanes = [counted.lanes[lane] for lane in range(self.lanes)]
+        ways = [Mux(counted.flags[lane], shifts[lane], 0) for lane in range(self.lanes)]
         for bit in range((self.lanes - 1).bit_length()):
-            step = 1 << bit
-            next_lanes, next_ways, next_used = [], [], []
+            step, moved = 1 << bit, []
             for lane in range(self.lanes):
                 value = Signal(self.lane, name=f"lane_{bit}_{lane}")
                 way = Signal(bits, name=f"way_{bit}_{lane}")
-                there = Signal(name=f"there_{bit}_{lane}")
-                stays = used[lane] & ~ways[lane][bit]
-                m.d.comb += [value.eq(lanes[lane]), way.eq(Mux(stays, ways[lane], 0)), there.eq(stays)]
+                m.d.comb += [value.eq(lanes[lane]), way.eq(Mux(ways[lane][bit], 0, ways[lane]))]
                 if lane + step < self.lanes:
-                    comes = used[lane + step] & ways[lane + step][bit]
-                    with m.If(comes):
-                        m.d.comb += [value.eq(lanes[lane + step]), way.eq(ways[lane + step]), there.eq(1)]
-                next_lanes.append(value)
-                next_ways.append(way)
-                next_used.append(there)
-            lanes, ways, used = next_lanes, next_ways, next_used
+                    with m.If(ways[lane + step][bit]):
+                        m.d.comb += [value.eq(lanes[lane + step]), way.eq(ways[lane + step])]
+                moved.append((value, way))
+            lanes, ways = [value for value, _ in moved], [way for _, way in moved]
         return lanes

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,7 +12,7 @@ from sparcade.policy import answers
 from sparcade.topk import Selection, TopKParams, select
 from sparcade_rtl.bench.lists import Ints, save_lists
 from sparcade_rtl.bench.runner import run_bench
-from sparcade_rtl.bench.setting import Setting
+from sparcade_rtl.bench.setting import without_and_with_stalls
 
 pytestmark = pytest.mark.rtl_full
 TRACES = (("minilm", "spatten-encoder"), ("stories260k", "spatten"), ("gpt2-tiny", "spatten"))
@@ -33,11 +32,6 @@ def selections(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[tuple[Ints, in
     return made
 
 
-def twice(**fields: Any) -> list[Setting]:
-    """Without and with stalls."""
-    return [Setting(**fields), Setting(**fields, input_stalls=0.3, output_stalls=0.4)]
-
-
 @pytest.mark.parametrize(("bits", "count"), [(12, 4320), (32, 1215)])
 def test_every_selection_of_the_bundled_traces(
     bits: int, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -47,16 +41,16 @@ def test_every_selection_of_the_bundled_traces(
     path = tmp_path / "lists.npz"
     save_lists(path, lists)
     params = TopKParams(lanes=16, input_width=8, score_bits=bits, capacity=512, index_bits=16)
-    drawn = twice(params=params, lists=1600, seed=bits)
-    run_bench([*twice(params=params, file=str(path), seed=1), *drawn], tmp_path / "build")
+    drawn = without_and_with_stalls(params=params, lists=1600, seed=bits)
+    run_bench([*without_and_with_stalls(params=params, file=str(path), seed=1), *drawn], tmp_path / "build")
 
 
 def test_other_lanes(tmp_path: Path) -> None:
     params = TopKParams(lanes=64, input_width=8, score_bits=12, capacity=1024, index_bits=11)
-    run_bench(twice(params=params, lists=1600, seed=5), tmp_path)
+    run_bench(without_and_with_stalls(params=params, lists=1600, seed=5), tmp_path)
 
 
 @pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus is not installed")
 def test_a_sample_on_icarus(tmp_path: Path) -> None:
     params = TopKParams(lanes=4, input_width=4, score_bits=6, capacity=32, index_bits=5)
-    run_bench(twice(params=params, lists=20, seed=9), tmp_path, simulator="icarus")
+    run_bench(without_and_with_stalls(params=params, lists=20, seed=9), tmp_path, simulator="icarus")

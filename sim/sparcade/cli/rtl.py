@@ -48,20 +48,10 @@ def _shape(options: argparse.Namespace) -> TopKParams:
 
 
 def _check_extra() -> None:
-    """Raise a `ConfigError` when the packages of the RTL are not installed."""
-    from importlib.util import find_spec
+    from sparcade_rtl.extra import package
 
-    from sparcade.errors import ConfigError
-
-    for package in ("amaranth", "cocotb"):
-        if find_spec(package) is None:
-            raise ConfigError(
-                "the tools of the RTL are not installed",
-                where="the Python environment",
-                expected=f"the package {package}",
-                got="none",
-                remedy="pip install 'sparcade[rtl]'",
-            )
+    for name in ("amaranth", "cocotb"):
+        package(name)
 
 
 def _generate(options: argparse.Namespace) -> None:
@@ -78,12 +68,9 @@ def _generate(options: argparse.Namespace) -> None:
 def _test(options: argparse.Namespace) -> None:
     params = _shape(options)
     from sparcade_rtl.bench.runner import run_bench
-    from sparcade_rtl.bench.setting import Setting
+    from sparcade_rtl.bench.setting import without_and_with_stalls
 
-    settings = [
-        Setting(params=params, lists=options.lists, seed=options.seed),
-        Setting(params=params, lists=options.lists, seed=options.seed + 1, input_stalls=0.3, output_stalls=0.4),
-    ]
+    settings = without_and_with_stalls(params=params, lists=options.lists, seed=options.seed)
     with tempfile.TemporaryDirectory() as scratch:
         run_bench(settings, options.out or Path(scratch), simulator=options.simulator, waves=options.waves)
     print(f"{2 * options.lists:,} selections on {options.simulator}: values, order and cycles equal the model")

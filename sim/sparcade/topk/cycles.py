@@ -83,14 +83,15 @@ def engine_cycles(
     ConfigError
         When a list is empty or longer than the capacity.
     """
-    check_lists(params, lists)
-    beats = -(-lists.sizes // params.input_width)
-    first = np.concatenate([[0], np.cumsum(beats)])
+    _check_lists(params, lists)
+    ends = np.cumsum(-(-lists.sizes // params.input_width)) - 1
+    final = np.zeros(len(lists.kept), np.bool_)
+    final[ends] = True
     wide = max(params.lanes, params.input_width)
     most = int((np.minimum(lists.keep, lists.sizes) // params.input_width + 1).sum())
     trace = EngineTrace(
-        requests=np.zeros(len(beats), np.int64),
-        elements=np.zeros(int(first[-1]), np.int64),
+        requests=np.zeros(len(lists.sizes), np.int64),
+        elements=np.zeros(len(lists.kept), np.int64),
         outputs=np.zeros(most, np.int64),
         counts=np.zeros(most, np.int64),
         last=np.zeros(most, np.bool_),
@@ -105,7 +106,7 @@ def engine_cycles(
         lists.keep,
         lists.pass_sizes,
         lists.offsets,
-        first,
+        final,
         lists.kept,
         always if requests is None else requests,
         always if elements is None else elements,
@@ -119,7 +120,7 @@ def engine_cycles(
     return replace(trace, outputs=trace.outputs[:written], counts=trace.counts[:written], last=trace.last[:written])
 
 
-def check_lists(params: TopKParams, lists: Lists) -> None:
+def _check_lists(params: TopKParams, lists: Lists) -> None:
     """Raise a `ConfigError` for a list that the engine cannot hold."""
     for index, size in enumerate(lists.sizes.tolist()):
         if not 1 <= size <= params.capacity:
@@ -140,7 +141,7 @@ def _on(offers: Bools, t: int) -> bool:
 @kernel
 def engine_kernel(
     lanes: int, width: int, rows: int, fifo: int, sizes: Ints, keep: Ints, pass_sizes: Ints, offsets: Ints,
-    first: Ints, kept: Ints, requests: Bools, elements: Bools, ready: Bools, request_at: Ints, element_at: Ints,
+    final: Bools, kept: Ints, requests: Bools, elements: Bools, ready: Bools, request_at: Ints, element_at: Ints,
     output_at: Ints, output_count: Ints, output_last: Bools,
 ) -> int:  # fmt: skip
     """The cycle loop; returns the output beats. Names and order as in `sparcade_rtl`."""
@@ -171,7 +172,7 @@ def engine_kernel(
         hands_over = rest == 0 or closes_list
         room = outcome == NOTHING or hands_over
         idle = left == 0 and turn == 0
-        needless = following != NOTHING and (keep[following] == 0 or keep[following] >= sizes[following])
+        needless = following != NOTHING and not 0 < keep[following] < sizes[following]
         begins = idle and following != NOTHING and (not needless or room)
         accepts = due > 0 and (not stores or used < rows) and stored < fifo - 1
         taken = accepts and beat < element_at.shape[0] and _on(elements, t)
@@ -191,11 +192,10 @@ def engine_kernel(
                 full, count, last, flushing, held = True, held, True, False, 0
             elif moved != NOTHING:
                 total = held + kept[moved]
-                final = _is_last(first, moved)
-                full = total >= width or final
+                full = total >= width or final[moved]
                 count = min(total, width)
-                last = final and total <= width
-                flushing = final and total > width
+                last = final[moved] and total <= width
+                flushing = final[moved] and total > width
                 held = 0 if last else total - width if total >= width else total
         if moves:
             moved = counted
@@ -263,9 +263,3 @@ def engine_kernel(
             asked += 1
         t += 1
     return written
-
-
-@kernel
-def _is_last(first: Ints, beat: int) -> bool:
-    """True when a list ends with a beat."""
-    return bool(first[np.searchsorted(first, beat, side="right")] == beat + 1)

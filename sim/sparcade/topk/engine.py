@@ -12,8 +12,8 @@ from sparcade.config import check_counts
 
 Ints = npt.NDArray[np.int64]
 
-#: Cycles a pass costs beyond its rows, and a query beyond its passes, in the `overlapped` engine. Estimates until
-#: its RTL exists: 5 pipeline stages + 1 turn-around per pass; threshold hand-over and filter latency per query.
+#: Cycles a pass costs beyond its rows (as in the RTL), and a query beyond its passes (an estimate: docs/rtl.md), in the
+#: `overlapped` engine.
 PASS_OVERHEAD = 6
 QUERY_OVERHEAD = 8
 #: Cycles a pass costs beyond its rows in the latency model of the released hardware.
@@ -31,7 +31,9 @@ class TopKParams:
     index_bits: int = 16
     latency: int = 2  #: first element in to the start of a selection [cycles]
     engine: Literal["overlapped", "released-serial"] = "overlapped"
-    source: str = "SpAtten Table I, parallelism 16; cycles of an overlapped engine are an estimate until its RTL exists"
+    source: str = (
+        "SpAtten Table I, parallelism 16; cycles of an overlapped engine are an estimate, not yet those of its RTL"
+    )
 
     def __post_init__(self) -> None:
         check_counts(self, lanes=4096, input_width=4096, capacity=1 << 22, latency=1 << 10)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from oracles.pipeline_literal import Block, Geometry, ceil_div, plan
+from oracles.pipeline_work import Block, Geometry, ceil_div, plan
 from sparcade.arch.parameters import Arch, Dram, Ideal, Softmax, Sram
 from sparcade.dram import load_device
 from sparcade.topk import TopKParams, select

@@ -7,6 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from sparcade.topk import TopKParams
+from sparcade_rtl.compare import compare
 from sparcade_rtl.layouts import count_bits, element, flagged, row, threshold
 from sparcade_rtl.packer import Packer
 from sparcade_rtl.prefix_sum import PrefixSum
@@ -47,32 +48,40 @@ class TopKFilter(wiring.Component):
 
         # The list at the input.
         current, left, first = Signal(threshold(params)), Signal(size_bits), Signal()
-        ending, fires = Signal(), Signal()
+        busy, ending, fires = Signal(), Signal(), Signal()  # left != 0, left <= width: registers, they are awaited
         compares, counts, keeps = (Signal(name=f"{name}_moves") for name in ("compare", "count", "keep"))
         m.d.comb += [
-            ending.eq(left <= width),
-            self.elements.ready.eq((left != 0) & compares),
+            self.elements.ready.eq(busy & compares),
             fires.eq(self.elements.valid & self.elements.ready),
-            self.thresholds.ready.eq((left == 0) | (fires & ending)),
+            self.thresholds.ready.eq(~busy | (fires & ending)),
         ]
         with m.If(fires):
-            m.d.sync += [left.eq(Mux(ending, 0, left - width)), first.eq(0)]
+            m.d.sync += [busy.eq(~ending), ending.eq(left <= 2 * width), left.eq(left - width), first.eq(0)]
         with m.If(self.thresholds.valid & self.thresholds.ready):
-            m.d.sync += [current.eq(self.thresholds.p), left.eq(self.thresholds.p.size), first.eq(1)]
+            size = self.thresholds.p.size
+            m.d.sync += [
+                current.eq(self.thresholds.p),
+                busy.eq(1),
+                ending.eq(size <= width),
+                left.eq(size),
+                first.eq(1),
+            ]
 
         # Compare with the threshold.
         compared, compared_valid = Signal(flagged(lane, width)), Signal()
         equal, compared_first, ties = Signal(width), Signal(), Signal(size_bits)
         m.d.comb += compares.eq(~compared_valid | counts)
-        there = [place < left for place in range(width)]
-        scores = [self.elements.p[place].score for place in range(width)]
+        flags = []
+        for place in range(width):
+            greater, same = compare(self.elements.p[place].score, current.score)
+            flags.append((greater & (place < left), same & (place < left)))
         with m.If(compares):
             m.d.sync += [
                 compared_valid.eq(fires),
                 compared.lanes.eq(self.elements.p),
-                compared.flags.eq(Cat(*((s > current.score) & t for s, t in zip(scores, there, strict=True)))),
+                compared.flags.eq(Cat(*(greater for greater, _ in flags))),
                 compared.last.eq(ending),
-                equal.eq(Cat(*((s == current.score) & t for s, t in zip(scores, there, strict=True)))),
+                equal.eq(Cat(*(same for _, same in flags))),
                 compared_first.eq(first),
                 ties.eq(current.ties),
             ]

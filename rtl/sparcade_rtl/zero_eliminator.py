@@ -8,7 +8,7 @@ from amaranth.hdl import Module, Mux, ShapeLike, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from sparcade_rtl.layouts import flagged, row
+from sparcade_rtl.layouts import count_bits, flagged, row
 from sparcade_rtl.prefix_sum import PrefixSum
 
 
@@ -17,7 +17,8 @@ class ZeroEliminator(wiring.Component):
 
     Handshake: elastic pipeline of two registers, `ready` is combinational, `valid` never depends on it.
     Latency 2 cycles (count the gaps before each lane; move lanes), initiation interval 1.
-    A lane moves left by the number of gaps before it, a power of two per layer.
+    A lane moves left by the number of gaps before it, a power of two per layer. `ahead` is the count of the row that is
+    the next at `o`, known a cycle before it; 0 while there is none.
 
     Source: SpAtten's zero eliminator (HPCA 2021, Fig. 10).
     """
@@ -25,7 +26,11 @@ class ZeroEliminator(wiring.Component):
     def __init__(self, lane: ShapeLike, lanes: int) -> None:
         self.lane, self.lanes = lane, lanes
         super().__init__(
-            {"i": In(stream.Signature(flagged(lane, lanes))), "o": Out(stream.Signature(row(lane, lanes)))}
+            {
+                "i": In(stream.Signature(flagged(lane, lanes))),
+                "o": Out(stream.Signature(row(lane, lanes))),
+                "ahead": Out(count_bits(lanes)),
+            }
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -33,24 +38,25 @@ class ZeroEliminator(wiring.Component):
         m.submodules.gaps = gaps = PrefixSum(self.lanes)
         counted = Signal(flagged(self.lane, self.lanes))
         shifts = Signal(data.ArrayLayout(gaps.count_bits, self.lanes))
-        missing = Signal(gaps.count_bits)
+        count = Signal(gaps.count_bits)
         counted_valid, moves = Signal(), Signal()
         m.d.comb += [
             gaps.flags.eq(~self.i.p.flags),
             moves.eq(~self.o.valid | self.o.ready),
             self.i.ready.eq(~counted_valid | moves),
+            self.ahead.eq(Mux(counted_valid, count, 0)),
         ]
         with m.If(self.i.ready):
             m.d.sync += [
                 counted_valid.eq(self.i.valid),
                 counted.eq(self.i.p),
                 shifts.eq(gaps.counts),
-                missing.eq(gaps.total),
+                count.eq(self.lanes - gaps.total),
             ]
         with m.If(moves):
             m.d.sync += [
                 self.o.valid.eq(counted_valid),
-                self.o.p.count.eq(self.lanes - missing),
+                self.o.p.count.eq(count),
                 self.o.p.last.eq(counted.last),
             ]
             for lane, value in enumerate(self._moved(m, counted, shifts)):

@@ -100,6 +100,8 @@ class ZeroEliminatorProof(StreamProof):
                 m.d.comb += after.eq(rank + row.flags[lane])
                 rank = after
             m.d.comb += Assert(dut.o.p.count == rank, "count")
+        flags: Any = sum(rows[0].flags[lane] for lane in range(dut.lanes))
+        m.d.comb += Assert(dut.ahead == Mux(valid[0], flags, 0), "count ahead")
 
 
 class PackerProof(StreamProof):

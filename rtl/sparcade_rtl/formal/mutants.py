@@ -32,7 +32,7 @@ MUTANTS = {
         new="self.o.p.lanes[lane ^ 1].eq(value)",
     ),
     "row count off by one": Mutant(
-        module="zero_eliminator", proof="zero eliminator", old="self.lanes - missing", new="self.lanes - 1 - missing"
+        module="zero_eliminator", proof="zero eliminator", old="self.o.p.count.eq(count)", new="self.o.p.count.eq(count - 1)"
     ),
     "row lost under a stall": Mutant(
         module="zero_eliminator", proof="zero eliminator", old="moves.eq(~self.o.valid | self.o.ready)",
@@ -55,15 +55,15 @@ MUTANTS = {
         module="top_k_filter", proof="filter", old="budget - total, 0", new="budget, 0"
     ),
     "stops a pass early": Mutant(
-        module="quick_select", proof="quick-select", old="(greater < target) & (target <= at_least)",
-        new="(greater <= target) & (target <= at_least)",
+        module="quick_select", proof="quick-select", old="lower.eq(smaller > spare)",
+        new="lower.eq(smaller > spare + 1)",
     ),
     "other side searched": Mutant(
-        module="quick_select", proof="quick-select", old="low.eq(above), source.eq(1)",
-        new="low.eq(above), source.eq(2)",
+        module="quick_select", proof="quick-select", old="low.eq(pivot), source.eq(1)",
+        new="low.eq(pivot), source.eq(2)",
     ),
     "padding kept": Mutant(
-        module="top_k_filter", proof="filter", old="there = [place < left", new="there = [place <= left"
+        module="top_k_filter", proof="filter", old="greater & (place < left)", new="greater & (place <= left)"
     ),
 }  # fmt: skip
 

@@ -1,8 +1,8 @@
 """Golden top-k: order-preserving, ties to the lowest index, with the list of quick-select passes.
 
-A pass partitions the current list around a pivot. The pivot is the head of the list for the first
-`HEAD_PASSES` passes and then the middle of the values still possible, which bounds the passes by
-`HEAD_PASSES + score_bits`. So the pass list depends on the scores and k only, never on the lanes.
+A pass partitions the current list around a pivot. The pivot is the head of the list for the first `HEAD_PASSES` passes;
+then it splits the values still possible at the highest bit in which they differ, which settles a bit a pass and bounds
+the passes by `HEAD_PASSES + score_bits + 1`. So the pass list depends on the scores and k only, never on the lanes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from sparcade._jit import kernel
 
-#: Passes that take the head of the list as pivot before value bisection begins.
+#: Passes that take the head of the list as pivot before the bits of the values decide.
 HEAD_PASSES = 8
 
 Ints = npt.NDArray[np.int64]
@@ -56,7 +56,12 @@ def select_kernel(
     high = (1 << score_bits) - 1
     count = 0
     while True:
-        pivot = current[0] if count < HEAD_PASSES else (low + high) // 2
+        pivot, span = current[0], 0
+        if count >= HEAD_PASSES:
+            span = low ^ high
+            for shift in (1, 2, 4, 8, 16, 32):
+                span |= span >> shift
+            pivot = high & ~(span >> 1)
         greater = 0
         equal = 0
         for i in range(size):
@@ -77,10 +82,10 @@ def select_kernel(
             return count
         upper = greater >= target
         if upper:
-            low = pivot + 1
+            low = pivot
         else:
             target -= greater + equal
-            high = pivot - 1
+            high = pivot ^ span
         packed = 0
         for i in range(size):
             if (upper and current[i] > pivot) or (not upper and current[i] < pivot):

@@ -13,7 +13,8 @@ from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
 
 from sparcade.topk import TopKParams
-from sparcade.topk.cycles import EngineTrace, describe, engine_cycles
+from sparcade.topk.cycles import EngineTrace, engine_cycles
+from sparcade.topk.lists import describe
 
 Ints = npt.NDArray[np.int64]
 Row = tuple[list[int], int, bool]  # lanes; flags, or count; last

@@ -8,7 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from sparcade.topk import TopKParams
-from sparcade_rtl.layouts import beats_of, count_bits, request
+from sparcade_rtl.layouts import beats_of, count_bits, request, threshold
 
 
 class ListBuffer(wiring.Component):
@@ -17,9 +17,9 @@ class ListBuffer(wiring.Component):
     A beat goes into a memory of rows of max(lanes, input_width) scores; a list begins with a row of its own.
 
     Handshake: `next` is the next list to select from, and `bypassed` says that it needs no pass (k = 0 or k >= size):
-    its elements are not stored. `there`: a row that was not read yet can be; `pop` reads it, and `row` has its lanes in
-    the next cycle. A row is free once read; with `rereads`, only if `release` was set as it was read, and behind its
-    last row the list begins anew until then.
+    its elements are not stored, and `outcome` is its threshold. `there`: a row that was not read yet can be; `pop`
+    reads it, and `row` has its lanes in the next cycle. A row is free once read; with `rereads`, only if `release` was
+    set as it was read, and behind its last row the list begins anew until then.
     Latency: a row can be read from the cycle behind the one in which its last beat was taken; interval 1.
     """
 
@@ -31,6 +31,7 @@ class ListBuffer(wiring.Component):
                 "elements": In(stream.Signature(data.ArrayLayout(params.score_bits, params.input_width))),
                 "next": Out(stream.Signature(request(params))),
                 "bypassed": Out(1),
+                "outcome": Out(threshold(params)),
                 "there": Out(1),
                 "pop": In(1),
                 "release": In(1),
@@ -50,7 +51,11 @@ class ListBuffer(wiring.Component):
         waiting, waits, needless = Signal(request(params)), Signal(), Signal()
         due, stores, taken, starts = Signal(size_bits), Signal(), Signal(), Signal()
         takes, ending = Signal(), Signal()  # due != 0, due <= width: registers, much waits for them
+        nothing = self.next.p.k == 0
         m.d.comb += [
+            self.outcome.score.eq(Mux(nothing, ~0, 0)),
+            self.outcome.ties.eq(Mux(nothing, 0, self.next.p.size)),
+            self.outcome.size.eq(self.next.p.size),
             self.requests.ready.eq(~waits),
             needless.eq((waiting.k == 0) | (waiting.k >= waiting.size)),
             starts.eq(waits & (~takes | (taken & ending)) & (~self.next.valid | self.next.ready)),
@@ -117,12 +122,15 @@ class ListBuffer(wiring.Component):
         with m.If(reads):
             m.d.sync += read_row.eq(following)
         if self.rereads:
-            first, passed = Signal(range(depth)), Signal(range(depth))
-            with m.If(reads):
-                m.d.sync += passed.eq(Mux(ends, 0, passed + 1))
+            first, passed, again = Signal(range(depth)), Signal(range(depth + 1)), Signal()
+            m.d.sync += again.eq(ends & ~self.release)
+            with m.If(again):
+                m.d.sync += [unread.eq(unread + closes + passed), passed.eq(0)]
+            with m.Elif(reads):
+                m.d.sync += passed.eq(Mux(ends & self.release, 0, passed + 1))
             with m.If(ends & self.release):
                 m.d.sync += first.eq(following)
             with m.Elif(ends):
-                m.d.sync += [read_row.eq(first), unread.eq(unread + closes + passed)]
+                m.d.sync += read_row.eq(first)
         m.d.comb += self.row.as_value().eq(read.data.as_value().word_select(chosen, lanes * score))
         return m

@@ -7,15 +7,15 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from sparcade.topk import HEAD_PASSES, PASS_OVERHEAD, TopKParams
+from sparcade.topk import ACTS, HEAD_PASSES, PASS_OVERHEAD, TopKParams
 from sparcade_rtl.compare import compare
 from sparcade_rtl.layouts import beats_of, count_bits, flagged, request, threshold
 from sparcade_rtl.list_buffer import ListBuffer
 from sparcade_rtl.packer import Packer
 from sparcade_rtl.zero_eliminator import ZeroEliminator
 
-#: Cycles from the last row of a pass read to the act on its counts, and to the last before the next pass.
-ACTS, TURN = PASS_OVERHEAD - 1, PASS_OVERHEAD
+#: Cycles from the last row of a pass read to the last before the next pass.
+TURN = PASS_OVERHEAD
 
 
 class QuickSelect(wiring.Component):
@@ -30,7 +30,7 @@ class QuickSelect(wiring.Component):
     Handshake: `requests` are taken ahead of their `elements`, which come `input_width` a beat (the last may be partial)
     and are buffered; a request with k = 0 or k >= size costs no pass, and its elements are not stored.
     Cycles: the first pass reads each row when it is there; every pass costs ceil(size / lanes) + PASS_OVERHEAD, and the
-    threshold is valid PASS_OVERHEAD - 1 cycles behind the last row read. The next list starts in the cycle after that.
+    threshold is valid ACTS + 1 cycles behind the last row read. The next list starts then.
 
     Source: SpAtten (HPCA 2021) Algorithm 3, with a 1-based rank; uarch.md 3.2.
     """
@@ -57,14 +57,15 @@ class QuickSelect(wiring.Component):
         wiring.connect(m, wiring.flipped(self.elements), lists.elements)
 
         # The list being read: 0 the buffered input, 1 the greater, 2 the smaller side of the pass before.
-        source, size, target, row_index = Signal(2), Signal(size_bits), Signal(size_bits), Signal(range(depth + 1))
+        source, size, row_index = Signal(2), Signal(size_bits), Signal(range(depth + 1))
         left, passes = Signal(size_bits), Signal(range(HEAD_PASSES + 1))
         low, high, pivot, span = (Signal(score, name=name) for name in ("low", "high", "pivot", "span"))
         whole = Signal(size_bits)  # size of the request
-        greater, smaller = Signal(size_bits), Signal(size_bits)  # than the pivot, of this pass
-        spare = Signal(size_bits)  # size - target: as `greater` < `target`, so `smaller` <= `spare` if the pivot is it
-        upper, lower, stop = Signal(), Signal(), Signal()
-        ties, rest = Signal(size_bits), Signal(size_bits)
+        # Elements above the k-th, and most below it (rank + 1 + spare = size): a pivot with more on a side is not it.
+        rank, spare = Signal(size_bits), Signal(size_bits)
+        greater, smaller = Signal(size_bits), Signal(size_bits)
+        short_above, short_below = Signal(size_bits + 1), Signal(size_bits + 1)  # rank - greater, spare - smaller
+        upper, lower, stop, loads = Signal(), Signal(), Signal(), Signal()
         turn = Signal(range(TURN + 1))
         read = Signal()
 
@@ -113,16 +114,18 @@ class QuickSelect(wiring.Component):
             m.d.sync += [part.i.valid.eq(valid), part.i.p.lanes.eq(word), part.i.p.last.eq(last)]
             m.d.comb += [part.i.p.flags.eq(Cat(*flags)), part.address.eq(row_index), part.restart.eq(restart)]
 
-        # Counts, and what follows from them: complete when `turn` is ACTS.
-        m.d.sync += [
-            greater.eq(greater + up.count),
-            smaller.eq(smaller + down.count),
-            spare.eq(size - target),
-            upper.eq(greater >= target),
-            lower.eq(smaller > spare),
-            ties.eq(target - greater),
-            rest.eq(smaller - spare),
-        ]
+        # Counts, and how far they are below what makes the pass go on on that side: a sign says whether it does.
+        with m.If(loads):
+            m.d.sync += [greater.eq(0), smaller.eq(0), short_above.eq(rank), short_below.eq(spare)]
+        with m.Else():
+            m.d.sync += [
+                greater.eq(greater + up.count),
+                smaller.eq(smaller + down.count),
+                short_above.eq(short_above - up.count),
+                short_below.eq(short_below - down.count),
+            ]
+        m.d.comb += [upper.eq(short_above[-1]), lower.eq(short_below[-1]), stop.eq(~upper & ~lower)]
+        m.d.sync += loads.eq(restart)
 
         # Those bits of the values that may still differ, and all below: the pivot that splits them keeps the highest.
         bisects, splits, half = Signal(), Signal(), score // 2
@@ -138,7 +141,7 @@ class QuickSelect(wiring.Component):
             m.d.sync += [span.eq(differing), pivot.eq(high & ~(differing >> 1))]
 
         free = Signal()
-        m.d.comb += [stop.eq(~upper & ~lower), free.eq(~self.thresholds.valid | self.thresholds.ready)]
+        m.d.comb += free.eq(~self.thresholds.valid | self.thresholds.ready)
         with m.If(self.thresholds.ready):
             m.d.sync += self.thresholds.valid.eq(0)
 
@@ -154,8 +157,6 @@ class QuickSelect(wiring.Component):
         with m.If((turn == ACTS) & (~stop | free)):
             m.d.sync += [
                 turn.eq(Mux(stop, 0, TURN)),
-                greater.eq(0),
-                smaller.eq(0),
                 row_index.eq(0),
                 passes.eq(Mux(bisects, passes, passes + 1)),
             ]
@@ -163,17 +164,16 @@ class QuickSelect(wiring.Component):
                 m.d.sync += [
                     self.thresholds.valid.eq(1),
                     self.thresholds.p.score.eq(pivot),
-                    self.thresholds.p.ties.eq(ties),
+                    self.thresholds.p.ties.eq(short_above + 1),
                     self.thresholds.p.size.eq(whole),
                 ]
             with m.Elif(upper):
-                m.d.sync += [low.eq(pivot), source.eq(1), size.eq(greater)]
+                m.d.sync += [low.eq(pivot), source.eq(1), size.eq(greater), spare.eq(~short_above)]
             with m.Else():
-                m.d.sync += [high.eq(pivot ^ span), source.eq(2), size.eq(smaller), target.eq(rest)]
+                m.d.sync += [high.eq(pivot ^ span), source.eq(2), size.eq(smaller), rank.eq(~short_below)]
         with m.If(turn == TURN):
             m.d.comb += restart.eq(1)
-            m.d.sync += left.eq(size)
-            m.d.sync += pivot.eq(Mux(source == 1, up.head, down.head))
+            m.d.sync += [left.eq(size), pivot.eq(Mux(source == 1, up.head, down.head))]
 
         # Between lists: the next request, or the outcome of one that needs no pass.
         idle = Signal()
@@ -186,7 +186,8 @@ class QuickSelect(wiring.Component):
                     size.eq(lists.next.p.size),
                     whole.eq(lists.next.p.size),
                     left.eq(lists.next.p.size),
-                    target.eq(lists.next.p.k),
+                    rank.eq(lists.next.p.k - 1),
+                    spare.eq(lists.next.p.size - lists.next.p.k),
                     source.eq(0),
                     passes.eq(0),
                     low.eq(0),
@@ -194,12 +195,7 @@ class QuickSelect(wiring.Component):
                     span.eq(0),
                 ]
             with m.Elif(free):
-                m.d.sync += [
-                    self.thresholds.valid.eq(1),
-                    self.thresholds.p.score.eq(Mux(lists.next.p.k == 0, ~0, 0)),
-                    self.thresholds.p.ties.eq(Mux(lists.next.p.k == 0, 0, lists.next.p.size)),
-                    self.thresholds.p.size.eq(lists.next.p.size),
-                ]
+                m.d.sync += [self.thresholds.valid.eq(1), self.thresholds.p.eq(lists.outcome)]
         return m
 
 

@@ -10,7 +10,11 @@ from amaranth.lib.wiring import In, Out
 from sparcade.topk import TopKParams
 from sparcade_rtl.layouts import beats_of, element, request, row
 from sparcade_rtl.quick_select import QuickSelect
+from sparcade_rtl.radix_select import RadixSelect
 from sparcade_rtl.top_k_filter import TopKFilter
+
+#: The ways to select, by the engine's name.
+SELECTIONS = {"quick-select": QuickSelect, "radix-select": RadixSelect}
 
 
 class TopKEngine(wiring.Component):
@@ -23,7 +27,7 @@ class TopKEngine(wiring.Component):
     o : kept elements in full beats, the last partial, marked `last`; one empty beat if k = 0.
 
     Handshake: streams; `ready` may be combinational in `ready` and `valid`, `valid` depends on registers only.
-    Cycles: `sparcade.topk.engine_cycles` gives those of every beat; the closed form is in docs/rtl.md.
+    Cycles: `sparcade.topk.cycles.engine_cycles` gives those of every beat; the closed form is in docs/rtl.md.
 
     Source: SpAtten (HPCA 2021) section IV-B, Fig. 9.
     """
@@ -43,7 +47,7 @@ class TopKEngine(wiring.Component):
         m = Module()
         params = self.params
         lane, width = data.ArrayLayout(element(params), params.input_width), params.input_width
-        m.submodules.select = select = QuickSelect(params)
+        m.submodules.select = select = SELECTIONS[params.engine](params)
         m.submodules.filter = kept = TopKFilter(params)
         m.submodules.delay = delay = SyncFIFOBuffered(width=lane.size, depth=beats_of(params.capacity, width))
         wiring.connect(m, wiring.flipped(self.requests), select.requests)

@@ -6,7 +6,7 @@ from amaranth.back import verilog
 
 from sparcade.errors import ConfigError
 from sparcade.topk import TopKParams
-from sparcade_rtl.top_k_engine import TopKEngine
+from sparcade_rtl.top_k_engine import SELECTIONS, TopKEngine
 
 
 def generate(params: TopKParams, name: str = "topk") -> str:
@@ -33,8 +33,10 @@ def check_shape(params: TopKParams) -> None:
         raise _bad("score_bits", "1 to 64", params.score_bits)
     if params.capacity < 2 * max(params.lanes, params.input_width):
         raise _bad("capacity", "at least two rows of lanes and two beats", params.capacity)
-    if params.engine != "overlapped":
-        raise _bad("engine", "overlapped: there is no RTL of the released engine, which is a delay stub", params.engine)
+    if params.engine not in SELECTIONS:
+        raise _bad("engine", f"{' or '.join(SELECTIONS)}: the released engine is a delay", params.engine)
+    if not 1 <= params.radix_bits <= 6:
+        raise _bad("radix_bits", "1 to 6", params.radix_bits)
 
 
 def _bad(field: str, expected: str, got: object) -> ConfigError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from pysim import run_engine
 from sparcade.cli import main
 from sparcade.errors import ConfigError
 from sparcade.topk import TopKParams, select
-from sparcade.topk.cycles import describe, engine_cycles
+from sparcade.topk.cycles import alone_cycles, engine_cycles, interval_cycles
+from sparcade.topk.lists import describe
 from sparcade_rtl.bench.lists import draw_lists
 from sparcade_rtl.formal.mutants import MUTANTS, planted
 from sparcade_rtl.top_k_engine import TopKEngine
@@ -24,11 +26,14 @@ SHAPES = [
     TopKParams(lanes=2, input_width=8, score_bits=6, capacity=48),
     TopKParams(lanes=32, input_width=4, score_bits=5, capacity=64),
     TopKParams(lanes=1, input_width=1, score_bits=4, capacity=16),
+    TopKParams(engine="radix-select", lanes=16, input_width=8, score_bits=12, capacity=128),
+    TopKParams(engine="radix-select", lanes=4, input_width=8, score_bits=7, radix_bits=3, capacity=64),
+    TopKParams(engine="radix-select", lanes=8, input_width=2, score_bits=4, radix_bits=4, capacity=40),
 ]
 
 
 @pytest.mark.parametrize("stalls", [(0.0, 0.0), (0.3, 0.4), (0.0, 0.7)])
-@pytest.mark.parametrize("params", SHAPES, ids=lambda params: f"{params.lanes}x{params.input_width}")
+@pytest.mark.parametrize("params", SHAPES, ids=lambda params: f"{params.engine}-{params.lanes}x{params.input_width}")
 def test_values_order_and_cycles_equal_the_model(params: TopKParams, stalls: tuple[float, float]) -> None:
     lists = draw_lists(params, 25, seed=params.lanes)
     run = run_engine(TopKEngine, params, lists, seed=7, stalls=stalls)
@@ -57,21 +62,22 @@ def test_planted_faults_are_seen_in_simulation(name: str) -> None:
     assert wrong or not run.equals(run.model(params, lists))
 
 
-@pytest.mark.parametrize("n", [2, 8, 100, 1000, 1024])
-@pytest.mark.parametrize("lanes", [4, 16, 64])
-def test_one_list_alone_takes_the_closed_form(n: int, lanes: int) -> None:
-    """docs/rtl.md: passes behind the last beat in, then the filter."""
-    params = TopKParams(lanes=lanes, capacity=1024)
-    scores = np.random.default_rng(n).integers(0, 4096, n)
-    k = max(1, n // 3)
-    lists = describe(params, [(scores, k)])
+@pytest.mark.parametrize("engine", ["quick-select", "radix-select"])
+@pytest.mark.parametrize("lanes", [1, 4, 16, 64])
+def test_closed_forms_are_those_of_the_cycles(engine: Any, lanes: int) -> None:
+    """A list alone, and the interval of short lists back to back."""
+    params = TopKParams(engine=engine, lanes=lanes)
+    rng = np.random.default_rng(lanes)
+    for n, k in [(1, 1), (2, 1), (8, 3), (9, 9), (100, 0), (100, 33), (993, 500), (1000, 1), (1024, 512)]:
+        lists = describe(params, [(rng.integers(0, 4096, n), k)])
+        trace = engine_cycles(params, lists)
+        want = alone_cycles(params, lists.sizes, lists.pass_sizes, lists.offsets)[0]
+        assert trace.outputs[-1] - trace.elements[0] + 1 in (want, want + 1), (n, k)
+    scores = rng.integers(0, 4096, 200)
+    lists = describe(params, [(scores, 60)] * 8)
     trace = engine_cycles(params, lists)
-    beats, passes = -(-n // 8), -(-lists.pass_sizes // lanes)
-    taken = int(trace.elements[-1])
-    first_read = int(trace.elements[min(beats, max(1, lanes // 8)) - 1]) + 1
-    last_read = max(first_read + int(passes[0]) - 1, taken - (-((n - 1) % 8 + 1) // lanes))
-    threshold = last_read + 6 + int((passes[1:] + 6).sum())
-    assert trace.outputs[-1] in (threshold + 1 + beats - 1 + 6, threshold + 1 + beats + 6)
+    ends = trace.outputs[trace.last]
+    assert (np.diff(ends)[2:] == interval_cycles(params, lists.sizes, lists.pass_sizes, lists.offsets)[3:]).all()
 
 
 def test_verilog_is_the_same_every_time_and_names_no_path(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from cocotb.clock import Clock
 from cocotb.triggers import ReadOnly, RisingEdge
 
 from sparcade.topk import TopKParams, select
-from sparcade.topk.cycles import describe, engine_cycles
+from sparcade.topk.cycles import engine_cycles
+from sparcade.topk.lists import describe
 from sparcade_rtl.bench.lists import Ints, draw_lists, load_lists
 from sparcade_rtl.bench.setting import Setting
 from sparcade_rtl.layouts import element, request, row

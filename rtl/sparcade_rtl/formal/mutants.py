@@ -32,7 +32,8 @@ MUTANTS = {
         new="self.o.p.lanes[lane ^ 1].eq(value)",
     ),
     "row count off by one": Mutant(
-        module="zero_eliminator", proof="zero eliminator", old="self.o.p.count.eq(count)", new="self.o.p.count.eq(count - 1)"
+        module="zero_eliminator", proof="zero eliminator", old="self.o.p.count.eq(count)",
+        new="self.o.p.count.eq(count - 1)",
     ),
     "row lost under a stall": Mutant(
         module="zero_eliminator", proof="zero eliminator", old="moves.eq(~self.o.valid | self.o.ready)",
@@ -55,8 +56,8 @@ MUTANTS = {
         module="top_k_filter", proof="filter", old="budget - total, 0", new="budget, 0"
     ),
     "stops a pass early": Mutant(
-        module="quick_select", proof="quick-select", old="lower.eq(smaller > spare)",
-        new="lower.eq(smaller > spare + 1)",
+        module="quick_select", proof="quick-select", old="lower.eq(short_below[-1])",
+        new="lower.eq(short_below[-1] & (short_below != (1 << len(short_below)) - 1))",
     ),
     "other side searched": Mutant(
         module="quick_select", proof="quick-select", old="low.eq(pivot), source.eq(1)",

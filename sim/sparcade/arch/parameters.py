@@ -13,7 +13,7 @@ from sparcade.dram.device import Device, load_device
 from sparcade.dram.mapping import AddressMap, address_map, check_channels, parse_mapping
 from sparcade.dram.power import check_toggle_rate
 from sparcade.errors import ConfigError
-from sparcade.topk.engine import TopKParams
+from sparcade.topk.params import TopKParams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Top-k selection: golden model, pass list and engine cycles, shared by policy, accelerator and RTL."""
 
-from sparcade.topk.engine import PASS_OVERHEAD, TopKParams, query_cycles, search_cycles
+from sparcade.topk.params import ACTS, PASS_OVERHEAD, RADIX_PASS_OVERHEAD, TopKParams
 from sparcade.topk.selection import HEAD_PASSES, Selection, select
 
-__all__ = ["HEAD_PASSES", "PASS_OVERHEAD", "Selection", "TopKParams", "query_cycles", "search_cycles", "select"]
+__all__ = ["ACTS", "HEAD_PASSES", "PASS_OVERHEAD", "RADIX_PASS_OVERHEAD", "Selection", "TopKParams", "select"]

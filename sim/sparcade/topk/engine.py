@@ -1,75 +1,228 @@
-"""The top-k engines: their shape, and their cycles as a closed form of (n, k, pass list, lanes)."""
+"""The control of `sparcade_rtl.TopKEngine`, register by register, without its data: one cycle per call.
+
+What is kept of each beat is given (`Lists`). RTL and model must agree on the cycle of every beat (tests/rtl); the
+accelerator runs the same kernel for local V. The rules are written out in docs/rtl.md, "One cycle".
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from sparcade.config import check_counts
+from sparcade._jit import kernel
+from sparcade._records import Record, zeros
+from sparcade.topk.lists import LAST, Lists
+from sparcade.topk.params import ACTS, TopKParams
 
-Ints = npt.NDArray[np.int64]
+NOTHING = -1
 
-#: Cycles a pass costs beyond its rows (as in the RTL), and a query beyond its passes (an estimate: docs/rtl.md), in the
-#: `overlapped` engine.
-PASS_OVERHEAD = 6
-QUERY_OVERHEAD = 8
-#: Cycles a pass costs beyond its rows in the latency model of the released hardware.
-RELEASED_PASS_OVERHEAD = 3
+_REGISTERS = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            # Input: requests taken, the one that waits, elements to come of the list that comes in and whether they
+            # are stored, the list to be selected next
+            "asked",
+            "waits",
+            "due",
+            "stores",
+            "following",
+            # List buffer: beats taken, beats in the row that fills, rows in use, rows not read yet (in this pass), rows
+            # of lanes read of a wider one, rows read in this pass
+            "taken",
+            "part",
+            "used",
+            "unread",
+            "piece",
+            "passed",
+            # Selection: list, pass, scores of the pass not read, cycles since its last row was; and its outcome
+            "chosen",
+            "number",
+            "left",
+            "turn",
+            "outcome",
+            # Delay FIFO: beats in its memory, and in its output register; beats out of it
+            "stored",
+            "offered",
+            "out",
+            # Filter: elements to come of its list; beats in compare, rank, keep, and the zero eliminator's two stages
+            "rest",
+            "compared",
+            "ranked",
+            "picked",
+            "counted",
+            "moved",
+            # Packer: elements held, an overflow to flush; output register
+            "held",
+            "flushing",
+            "full",
+            "count",
+            "last",
+            "done",  # lists that are out
+        )
+    ]
+)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopKParams:
-    """Shape of a top-k engine; the simulator and the RTL are both built from this object."""
+class EngineShape(NamedTuple):
+    """What the control depends on."""
 
-    lanes: int = 16  #: elements compared per cycle in a pass
-    input_width: int = 8  #: elements arriving and filtered per cycle
-    capacity: int = 1024  #: longest candidate list, and elements of the FIFO that delays the input
-    score_bits: int = 12  #: of the RTL: unsigned scores, and the indices that travel with them
-    index_bits: int = 16
-    latency: int = 2  #: first element in to the start of a selection [cycles]
-    engine: Literal["overlapped", "released-serial"] = "overlapped"
-    source: str = (
-        "SpAtten Table I, parallelism 16; cycles of an overlapped engine are an estimate, not yet those of its RTL"
+    lanes: int
+    width: int  #: elements of a beat
+    rows: int  #: of the list buffer, each max(lanes, width) elements
+    fifo: int  #: beats of the delay FIFO
+    overhead: int  #: cycles of a pass beyond its rows
+    rereads: bool  #: every pass reads the whole list from the list buffer
+
+
+def shape_of(params: TopKParams, width: int) -> EngineShape:
+    """The engine of some params for beats of `width` elements."""
+    return EngineShape(
+        lanes=params.lanes,
+        width=width,
+        rows=-(-params.capacity // max(params.lanes, width)),
+        fifo=max(2, -(-params.capacity // width)),
+        overhead=params.pass_overhead,
+        rereads=params.engine == "radix-select",
     )
 
-    def __post_init__(self) -> None:
-        check_counts(self, lanes=4096, input_width=4096, capacity=1 << 22, latency=1 << 10)
+
+def empty_engine() -> Record:
+    """Registers after a reset."""
+    registers = zeros(1, _REGISTERS)[0]
+    for name in ("waits", "following", "chosen", "outcome", "compared", "ranked", "picked", "counted", "moved"):
+        registers[name] = NOTHING
+    return registers
 
 
-def search_cycles(params: TopKParams, sizes: Ints, pass_sizes: Ints, offsets: Ints, width: int) -> Ints:
-    """Cycles from the start of each selection to its first element out; 0 for a bypassed one (empty pass list).
+@kernel
+def accepts(shape: EngineShape, e: Record) -> bool:
+    """True when a beat that is offered in this cycle is taken."""
+    return e.due > 0 and (e.stores == 0 or e.used < shape.rows) and e.stored < shape.fifo - 1
 
-    Engine `overlapped` may then start the next selection; `released-serial` first puts out, and drops, all elements.
 
-    Parameters
-    ----------
-    sizes : [q] candidates of each selection.
-    pass_sizes : [sum of passes] list length of each pass; offsets : [q + 1] where each selection's passes begin.
-    width : elements filtered per cycle (the score rate of the datapath, at most `params.input_width`).
+@kernel
+def step(shape: EngineShape, lists: Lists, e: Record, asks: bool, offers: bool, takes: bool) -> None:
+    """One cycle.
+
+    asks, offers : a request, and a beat, is offered; takes: the consumer takes the row in the output register, if there
+    is one (`full`, `count`, `last`, of the list `done`).
     """
-    rows = -(-pass_sizes // params.lanes)
-    if params.engine == "overlapped":
-        cycles = np.maximum(_filtering(params, sizes, width), _segment_sums(rows + PASS_OVERHEAD, offsets))
-        return np.where(np.diff(offsets) > 0, cycles + QUERY_OVERHEAD, 0)
-    return _segment_sums(rows + RELEASED_PASS_OVERHEAD, offsets)
-
-
-def query_cycles(params: TopKParams, sizes: Ints, pass_sizes: Ints, offsets: Ints, width: int) -> Ints:
-    """Cycles the engine is occupied by each selection; 0 for a bypassed one. Arguments as of `search_cycles`."""
-    search = search_cycles(params, sizes, pass_sizes, offsets, width)
-    if params.engine == "overlapped":
-        return search
-    return np.where(np.diff(offsets) > 0, search + _filtering(params, sizes, width), 0)
-
-
-def _filtering(params: TopKParams, sizes: Ints, width: int) -> Ints:
-    return -(-sizes // min(width, params.input_width))
-
-
-def _segment_sums(values: npt.NDArray[np.int64], offsets: Ints) -> Ints:
-    total = np.concatenate([np.zeros(1, np.int64), np.cumsum(values, dtype=np.int64)])
-    sums: Ints = total[offsets[1:]] - total[offsets[:-1]]
-    return sums
+    lanes, width = shape.lanes, shape.width
+    sizes, keep = lists.sizes, lists.keep
+    # What moves in this cycle, from the registers
+    free = e.full == 0 or takes
+    packs = free and e.flushing == 0
+    moves = e.moved == NOTHING or packs
+    counts = e.counted == NOTHING or moves
+    keeps = e.picked == NOTHING or counts
+    ranks = e.ranked == NOTHING or keeps
+    compares = e.compared == NOTHING or ranks
+    reads_fifo = e.rest > 0 and compares
+    fires = e.offered == 1 and reads_fifo
+    closes_list = fires and e.rest <= width
+    hands_over = e.rest == 0 or closes_list
+    room = e.outcome == NOTHING or hands_over
+    idle = e.left == 0 and e.turn == 0
+    needless = e.following != NOTHING and not 0 < keep[e.following] < sizes[e.following]
+    begins = idle and e.following != NOTHING and (not needless or room)
+    taken = offers and accepts(shape, e)
+    ending = e.due <= width
+    starts = e.waits != NOTHING and (e.due == 0 or (taken and ending)) and (e.following == NOTHING or begins)
+    reads = e.left > 0 and e.turn == 0 and ((e.number > 0 and not shape.rereads) or e.unread > 0)
+    # Packer and output
+    if e.full == 1 and takes:
+        e.done += e.last
+    if free:
+        e.full = 0
+        if e.flushing == 1:
+            e.full = 1
+            e.count = e.held
+            e.last = 1
+            e.flushing = 0
+            e.held = 0
+        elif e.moved != NOTHING:
+            final = lists.beats[e.moved] >= LAST
+            total = e.held + (lists.beats[e.moved] & (LAST - 1))
+            e.full = total >= width or final
+            e.count = min(total, width)
+            e.last = final and total <= width
+            e.flushing = final and total > width
+            e.held = 0 if e.last == 1 else total - width if total >= width else total
+    # Filter
+    if moves:
+        e.moved = e.counted
+    if counts:
+        e.counted = e.picked
+    if keeps:
+        e.picked = e.ranked
+    if ranks:
+        e.ranked = e.compared
+    if compares:
+        e.compared = e.out if fires else NOTHING
+    e.out += fires
+    if fires:
+        e.rest = 0 if closes_list else e.rest - width
+    if e.outcome != NOTHING and hands_over:
+        e.rest = sizes[e.outcome]
+        e.outcome = NOTHING
+    # Delay FIFO
+    fetches = e.stored > 0 and (e.offered == 0 or reads_fifo)
+    e.offered = fetches or (e.offered == 1 and not reads_fifo)
+    e.stored += taken - fetches
+    # Selection
+    frees = False
+    if reads:
+        over = e.left <= lanes
+        if e.number == 0 or shape.rereads:
+            again = shape.rereads and e.number + 1 < lists.offsets[e.chosen + 1] - lists.offsets[e.chosen]
+            if over or e.piece == max(lanes, width) // lanes - 1:
+                e.piece = 0
+                e.unread -= 1
+                e.passed += 1
+                frees = not again
+            else:
+                e.piece += 1
+            if over:
+                if again:
+                    e.unread += e.passed
+                e.passed = 0
+        e.left = 0 if over else e.left - lanes
+        e.turn = over
+    elif e.turn == ACTS:
+        if e.number + 1 < lists.offsets[e.chosen + 1] - lists.offsets[e.chosen]:
+            e.number += 1
+            e.turn += 1
+        elif room:
+            e.outcome = e.chosen
+            e.turn = 0
+    elif e.turn > 0:
+        e.turn += 1
+    if e.turn > shape.overhead:
+        e.left = lists.pass_sizes[lists.offsets[e.chosen] + e.number]
+        e.turn = 0
+    if begins:
+        if needless:
+            e.outcome = e.following
+        else:
+            e.chosen = e.following
+            e.number = 0
+            e.left = sizes[e.following]
+        e.following = NOTHING
+    # Input
+    fills = taken and e.stores == 1 and (ending or e.part == max(lanes, width) // width - 1)
+    if taken:
+        e.taken += 1
+        e.due = 0 if ending else e.due - width
+        e.part = 0 if fills or e.stores == 0 else e.part + 1
+    e.used += fills - frees
+    e.unread += fills
+    if starts:
+        e.following = e.waits
+        e.due = sizes[e.waits]
+        e.stores = 0 < keep[e.waits] < sizes[e.waits]
+        e.waits = NOTHING
+    elif e.waits == NOTHING and asks and e.asked < sizes.shape[0]:
+        e.waits = e.asked
+        e.asked += 1

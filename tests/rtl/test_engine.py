@@ -53,7 +53,8 @@ def test_a_reset_at_any_time_empties_the_engine(cycles: int) -> None:
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_planted_faults_are_seen_in_simulation(name: str) -> None:
-    params = TopKParams(lanes=4, input_width=4, score_bits=4, capacity=32)
+    engine: Any = "radix-select" if MUTANTS[name].proof == "radix-select" else "quick-select"
+    params = TopKParams(engine=engine, lanes=4, input_width=4, score_bits=4, radix_bits=2, capacity=32)
     lists = draw_lists(params, 30, seed=11)
     with planted(name) as package:
         engine = importlib.import_module(f"{package}.top_k_engine").TopKEngine

@@ -206,7 +206,7 @@ class FilterProof(Harness):
         ends_within(m, asked & (seen >= limit.size), finished, dut.o.ready, 7)
 
 
-class QuickSelectProof(Harness):
+class SelectProof(Harness):
     """One list of arbitrary scores: the threshold is its k-th largest, with the right ties, after a bounded time."""
 
     def surround(self, m: Module, dut: Any) -> None:

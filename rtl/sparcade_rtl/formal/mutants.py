@@ -63,6 +63,18 @@ MUTANTS = {
         module="quick_select", proof="quick-select", old="low.eq(pivot), source.eq(1)",
         new="low.eq(pivot), source.eq(2)",
     ),
+    "digit off by one": Mutant(
+        module="radix_select", proof="radix-select", old="for value, one in enumerate(is_digit))",
+        new="for value, one in enumerate([*is_digit[1:], is_digit[0]]))",
+    ),
+    "counts those settled before": Mutant(
+        module="radix_select", proof="radix-select", old="(((word ^ prefix) & known) == 0) & valid",
+        new="valid",
+    ),
+    "list given up before its last pass": Mutant(
+        module="radix_select", proof="radix-select", old="lists.release.eq(digit == 0)",
+        new="lists.release.eq(1)",
+    ),
     "padding kept": Mutant(
         module="top_k_filter", proof="filter", old="greater & (place < left)", new="greater & (place <= left)"
     ),

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from sparcade_rtl.formal.harness import (
     FilterProof,
     PackerProof,
     PrefixSumProof,
-    QuickSelectProof,
+    SelectProof,
     ZeroEliminatorProof,
 )
 from sparcade_rtl.formal.mutants import MUTANTS, planted
@@ -34,6 +34,7 @@ _TO_SMT = (
 )
 #: Shape of the filter that is proven: every list of up to four elements.
 SMALL = TopKParams(lanes=2, input_width=2, score_bits=2, index_bits=2, capacity=4)
+SMALL_RADIX = replace(SMALL, engine="radix-select", radix_bits=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,10 @@ PROOFS = {
     "packer": Proof(module="packer", block="Packer", arguments=(3, 4), harness=PackerProof, cycles=9),
     "filter": Proof(module="top_k_filter", block="TopKFilter", arguments=(SMALL,), harness=FilterProof, cycles=16),
     "quick-select": Proof(
-        module="quick_select", block="QuickSelect", arguments=(SMALL,), harness=QuickSelectProof, cycles=40
+        module="quick_select", block="QuickSelect", arguments=(SMALL,), harness=SelectProof, cycles=40
+    ),
+    "radix-select": Proof(
+        module="radix_select", block="RadixSelect", arguments=(SMALL_RADIX,), harness=SelectProof, cycles=40
     ),
 }
 

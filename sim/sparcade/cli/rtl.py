@@ -32,6 +32,8 @@ def add_parser(commands: Any) -> None:
 
 
 def _add_shape(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--engine", choices=("quick-select", "radix-select"), default="quick-select")
+    parser.add_argument("--radix-bits", type=int, default=4, metavar="N", help="bits a radix pass settles (default: 4)")
     parser.add_argument("--lanes", type=int, default=16, help="scores compared per cycle in a pass (default: 16)")
     parser.add_argument("--input-width", type=int, default=8, metavar="N", help="elements per beat (default: 8)")
     parser.add_argument("--score-bits", type=int, default=12, metavar="N", help="unsigned scores (default: 12)")
@@ -43,7 +45,7 @@ def _shape(options: argparse.Namespace) -> TopKParams:
     from sparcade.topk import TopKParams
 
     _check_extra()
-    names = ("lanes", "input_width", "score_bits", "index_bits", "capacity")
+    names = ("engine", "radix_bits", "lanes", "input_width", "score_bits", "index_bits", "capacity")
     return TopKParams(**{name: getattr(options, name) for name in names})
 
 

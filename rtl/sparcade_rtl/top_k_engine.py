@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from amaranth.hdl import Cat, Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
@@ -14,7 +17,7 @@ from sparcade_rtl.radix_select import RadixSelect
 from sparcade_rtl.top_k_filter import TopKFilter
 
 #: The ways to select, by the engine's name.
-SELECTIONS = {"quick-select": QuickSelect, "radix-select": RadixSelect}
+SELECTIONS: dict[str, Callable[[TopKParams], Any]] = {"quick-select": QuickSelect, "radix-select": RadixSelect}
 
 
 class TopKEngine(wiring.Component):

@@ -27,7 +27,7 @@ def bounds_frame(run: RunResult, *by: str) -> pd.DataFrame:
     serial = jobs.beats if arch.topk.engine == "released-serial" else 0
     work = {
         "qk": jobs.beats * dwell * (1 + jobs.refetch),
-        "topk": np.where(jobs.ranked, jobs.topk_search + serial, 0),
+        "topk": np.where(jobs.ranked, jobs.topk_cycles + serial, 0),
         "pv": jobs.value_beats * dwell,
     }
     per_row = {name: np.bincount(jobs.row, values, minlength=len(plan.rows)) for name, values in work.items()}

@@ -93,7 +93,7 @@ def _levels(state: State) -> tuple[int, ...]:
             reg.realign_words,
             reg.softmax_credits,
             reg.decision_tail - reg.decision_head,
-            reg.fifo_beats,
+            reg.fifo_beats + state.engine.stored + state.engine.offered,
             reg.beats_out - reg.beats_done,
             reg.key_lines,
             reg.value_lines,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from sparcade._jit import kernel
 from sparcade.accelerator.crossbar import advance_memory, cross, take_words
-from sparcade.accelerator.datapath import drain_softmax, multiply_keys, rank_values, weigh_values
+from sparcade.accelerator.datapath import drain_softmax, multiply_keys, weigh_values
 from sparcade.accelerator.decision import decide, reorder
 from sparcade.accelerator.fetcher import generate
 from sparcade.accelerator.issue import accept, issue, stall
+from sparcade.accelerator.local_v import rank_values
 from sparcade.accelerator.plan import Plan
 from sparcade.accelerator.realign import convert, leave, make_readable
 from sparcade.accelerator.state import State

@@ -14,9 +14,11 @@ import numpy.typing as npt
 
 from sparcade._jit import kernel
 from sparcade._records import Record, Table, record, records
+from sparcade.accelerator.selections import cascade_selections, local_selections
 from sparcade.arch import Arch
 from sparcade.errors import WorkloadError
-from sparcade.topk import query_cycles, search_cycles
+from sparcade.topk.engine import EngineShape, shape_of
+from sparcade.topk.lists import Lists
 from sparcade.workload import Workload
 from sparcade.workload.tables import begins
 
@@ -84,9 +86,9 @@ GEOMETRY = np.dtype(
             "value_lines",
             "softmax_latency",
             "softmax_fifo",
-            "topk_latency",
-            "topk_fifo",  # beats
-            "topk_overlapped",
+            "topk_latency",  # of the released engine
+            "topk_fifo",  # its beats
+            "topk_serial",  # it is the released engine
             "in_order_pairing",
             "oldest_first",
             "q_base",
@@ -145,7 +147,7 @@ JOB_PLAN = np.dtype(
         ("values", "i8"),
         ("beats", "i8"),  # of scores
         ("value_beats", "i8"),
-        ("topk_search", "i8"),  # cycles of its local V selection until its first probability
+        ("topk_cycles", "i8"),  # of its local V selection: released, until its first probability; else, as `plan.lists`
         ("topk_passes", "i8"),
         ("topk_elements", "i8"),
         ("lsb_group", "i8"),  # queries that share one fetch of LSBs
@@ -163,6 +165,9 @@ class Plan(NamedTuple):
     jobs: Table  #: [queries] JOB_PLAN
     key_ids: npt.NDArray[np.uint32]
     new_values: npt.NDArray[np.uint32]
+    engine: EngineShape  #: of local V, unless it is the released one
+    lists: Lists  #: what it selects from, in the order of the jobs
+    list_jobs: Ints  #: [lists] the jobs
 
 
 def make_plan(workload: Workload, arch: Arch) -> Plan:
@@ -180,8 +185,6 @@ def make_plan(workload: Workload, arch: Arch) -> Plan:
     owner = np.repeat(np.arange(len(table)), wide["queries"])
     if arch.wide_words == "8+4":
         _narrow(wide, refetch, owner)
-    sizes, offsets, total = _pass_sums(workload, workload.queries["pass_start"], workload.queries["passes"])
-    candidates = queries["visible"]
     for counts in (wide["keys"], wide["values"], queries["visible"], queries["values"]):
         counts[:] = -(-counts // arch.count_rounding) * arch.count_rounding
     ranked = (queries["passes"] > 0) & (queries["values"] < queries["visible"])
@@ -199,10 +202,9 @@ def make_plan(workload: Workload, arch: Arch) -> Plan:
         key_ids, key_start = workload.key_ids, wide["key_start"]
         new_start, new, new_values = _new_values(workload, block)
     heads_fetched = np.where(pair > 0, 2, 1)
-    search = search_cycles(arch.topk, candidates, sizes, offsets, geometry.width)
-    search[pair[owner] == 2] = 0  # the released bench charges a pair's selection to its first head
-    token_cycles, token_elements = _cascade(workload, arch, "token", wide)
-    head_cycles, head_elements = _cascade(workload, arch, "head", wide)
+    selections = local_selections(workload, arch, wide, queries, ranked, int(geometry.width))
+    selections.cycles[pair[owner] == 2] = 0  # the released bench charges a pair's selection to its first head
+    tokens, heads = (cascade_selections(workload, arch, kind, wide) for kind in ("token", "head"))
     head_index = wide["layer"] * workload.shape.heads + wide["head"]
     kv_index = wide["layer"] * workload.shape.kv_heads + wide["kv_head"]
     rows = records(
@@ -230,10 +232,10 @@ def make_plan(workload: Workload, arch: Arch) -> Plan:
         accumulate=table["accumulate"],
         token_selection=(table["token_passes"] > 0) & arch.cascade_engine,
         head_selection=(table["head_passes"] > 0) & arch.cascade_engine,
-        token_cycles=token_cycles,
-        head_cycles=head_cycles,
-        cascade_passes=(wide["token_passes"] + wide["head_passes"]) * arch.cascade_engine,
-        cascade_elements=(token_elements + head_elements) * arch.cascade_engine,
+        token_cycles=tokens.cycles,
+        head_cycles=heads.cycles,
+        cascade_passes=(tokens.passes + heads.passes) * arch.cascade_engine,
+        cascade_elements=(tokens.elements + heads.elements) * arch.cascade_engine,
     )
     rows.value_mode = _value_modes(rows, queries["values"])
     _stream(rows, queries["visible"], refetch, arch, geometry)
@@ -247,13 +249,14 @@ def make_plan(workload: Workload, arch: Arch) -> Plan:
         value_beats=-(-queries["values"] // geometry.width),
         refetch=refetch,
         ranked=ranked,
-        topk_search=np.where(ranked, search, 0),
-        topk_passes=queries["passes"],
-        topk_elements=(total + candidates) * (queries["passes"] > 0),
+        topk_cycles=np.where(ranked, selections.cycles, 0),
+        topk_passes=selections.passes,
+        topk_elements=selections.elements,
         lsb_group=block[owner] if arch.share_lsb else np.arange(len(owner)),
     )
     _check_capacity(workload, arch, geometry, rows, jobs)
-    return Plan(geometry, rows, jobs, key_ids, new_values)
+    engine = shape_of(arch.topk, int(geometry.width))
+    return Plan(geometry, rows, jobs, key_ids, new_values, engine, selections.lists, np.flatnonzero(ranked))
 
 
 def index_table(ports: int) -> npt.NDArray[np.uint32]:
@@ -299,7 +302,7 @@ def geometry_of(head_dim: int, arch: Arch, bases: dict[str, Any]) -> Record:
         softmax_fifo=arch.softmax.fifo_beats,
         topk_latency=arch.topk.latency,
         topk_fifo=max(1, arch.topk.capacity // width),
-        topk_overlapped=arch.topk.engine == "overlapped",
+        topk_serial=arch.topk.engine == "released-serial",
         oldest_first=arch.crossbar == "oldest row first",
         in_order_pairing=arch.dram.pairing == "in order of arrival",
         q_base=bases["q"],
@@ -385,23 +388,6 @@ def _mark_new(
             place += 1
 
 
-def _pass_sums(workload: Workload, start: npt.NDArray[Any], count: npt.NDArray[Any]) -> tuple[Ints, Ints, Ints]:
-    """Sizes of all passes of a list of selections, their offsets, and the sum of sizes of each selection."""
-    count = count.astype(np.int64)
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(count)])
-    index = np.arange(offsets[-1]) - np.repeat(offsets[:-1], count) + np.repeat(start.astype(np.int64), count)
-    sizes = workload.passes["size"][index].astype(np.int64)
-    total = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
-    return sizes, offsets, total[offsets[1:]] - total[offsets[:-1]]
-
-
-def _cascade(workload: Workload, arch: Arch, kind: str, wide: dict[str, Ints]) -> tuple[Ints, Ints]:
-    """Cycles of each row's selection of a kind, and the elements of its passes and its filter."""
-    n, count = wide[f"{kind}_n"], wide[f"{kind}_passes"]
-    sizes, offsets, total = _pass_sums(workload, wide[f"{kind}_pass_start"], count)
-    return query_cycles(arch.topk, n, sizes, offsets, arch.topk.input_width), total + n * (count > 0)
-
-
 def _bases(workload: Workload, arch: Arch) -> dict[str, Any]:
     """Base address of every region: per layer and KV head K-MSB, K-LSB, V; then Q, then outputs."""
     shape, size = workload.shape, arch.dram.transaction_bytes
@@ -438,6 +424,17 @@ def _check_table(wide: dict[str, Ints], size: int, workload: Workload, arch: Arc
         )
 
 
+def _check_input_width(width: int, workload: Workload, arch: Arch) -> None:
+    if arch.topk.input_width < width:
+        raise WorkloadError(
+            "the top-k engine is narrower than the datapath",
+            where=f"workload {workload.shape.name!r} on arch {arch.name!r}: topk.input_width",
+            expected=f"at least {width}, the scores per cycle at head size {workload.shape.head_dim}",
+            got=str(arch.topk.input_width),
+            remedy=f"--set topk.input_width={width}",
+        )
+
+
 def _check_capacity(workload: Workload, arch: Arch, geometry: Record, rows: Table, jobs: Table) -> None:
     shape, dram = workload.shape, arch.dram
     outputs = shape.layers * shape.heads * shape.max_context
@@ -470,6 +467,8 @@ def _check_capacity(workload: Workload, arch: Arch, geometry: Record, rows: Tabl
         ("live_allocations", _most_fetching_rows(rows), arch.live_allocations, "heads fetching values of one KV head"),
         ("value_sram.lines", int(block_values.max()), arch.value_sram.lines, "lines of one KV head's values"),
     ]
+    if arch.topk.engine != "released-serial" and jobs.ranked.any():
+        _check_input_width(int(geometry.width), workload, arch)
     if arch.softmax.latency > 0:
         limits.insert(0, ("softmax.fifo_beats", beats, arch.softmax.fifo_beats, "score beats of one query"))
     for name, need, have, what in limits:

@@ -25,9 +25,11 @@ from sparcade.accelerator.plan import (
     index_table,
     lines_of,
 )
+from sparcade.accelerator.selections import no_lists
 from sparcade.accelerator.simulate import run_plan
 from sparcade.arch import Arch, load_arch
 from sparcade.errors import WorkloadError
+from sparcade.topk.engine import shape_of
 
 Ints = npt.NDArray[np.int64]
 #: Most a case may differ: a fraction of its cycles, or one turn of the reader's retry loop.
@@ -169,11 +171,12 @@ def plan_requests(requests: dict[str, Ints], arch: Arch) -> Plan:
         beats=-(-keys // geometry.width),
         value_beats=-(-values // geometry.width),
         ranked=values < keys,
-        topk_search=np.where(values < keys, requests["topk_latency"], 0),
+        topk_cycles=np.where(values < keys, requests["topk_latency"], 0),
         refetch=requests["lsb_refetch"] == 1,
         lsb_group=numbers,
     )
-    return Plan(geometry, rows, jobs, table, table)
+    nothing = no_lists()
+    return Plan(geometry, rows, jobs, table, table, shape_of(arch.topk, int(geometry.width)), nothing, nothing.sizes)
 
 
 def compare(folder: str | Path, prefix: str = "", most_requests: int = 1 << 40) -> Iterator[Comparison]:

@@ -11,6 +11,7 @@ from sparcade._records import Record, Table, zeros
 from sparcade.accelerator.counters import Count
 from sparcade.accelerator.plan import Plan
 from sparcade.dram.port import Memory
+from sparcade.topk.engine import empty_engine
 
 Ints = npt.NDArray[np.int64]
 
@@ -106,17 +107,15 @@ _REGISTERS = np.dtype(
             "pipe_head",  # beats between decision and reorder buffer, and when the last one left
             "pipe_tail",
             "pipe_left",
-            # Local V
+            # Local V; what is in the engine: `State.engine`, or for the released one these
             "order_job",  # next job, and beat, to leave the reorder buffer
             "order_beat",
-            "bypassed_at",  # last beat that went around the engine
-            "ranked_head",  # jobs in the engine's FIFO
-            "ranked_tail",
+            "ranked_tail",  # jobs that entered the engine
+            "ranked_head",  # and left it
             "ranked_beat",
             "ranked_started",  # selections started
             "ranked_out",  # jobs whose last probability is out
             "fifo_beats",
-            "engine_free",
             # V
             "pending_beat",  # a beat on its way into the group of value ids that makes a row of addresses
             "pending_job",
@@ -232,7 +231,8 @@ class State(NamedTuple):
     decisions: Table  #: [2 jobs] PASS: waiting for their decision
     pipe: Table  #: ring of DECIDED
     ended: Ints  #: [2 jobs] when K phases end
-    ranked: Table  #: [jobs] RANKED
+    engine: Record  #: registers of the top-k engine of local V
+    ranked: Table  #: [jobs] RANKED: in the released engine
     values: Ints  #: [rows] V requests in order
     reads: Ints  #: ring of the last cycles in which prob x V read
     address_rows: Table  #: ring of ADDRESS_ROW
@@ -258,7 +258,7 @@ def initial_state(plan: Plan, memory: Memory) -> State:
     registers.reorder_free = geometry.reorder_beats
     registers.last_source, registers.lock = SOURCE_OUTPUTS, NO_SOURCE
     registers.pv_job = registers.leaving = registers.group_job = registers.realign_job = NO_JOB
-    for name in ("accepted_at", "read_last", "read_at", "pv_last", "bypassed_at", "value_there_at", "pipe_left"):
+    for name in ("accepted_at", "read_last", "read_at", "pv_last", "value_there_at", "pipe_left"):
         registers[name] = LONG_AGO
     address_rows = int(geometry.address_fifo) + 4
     # Packed, rows without a transaction of their own take a place between those with one.
@@ -277,6 +277,7 @@ def initial_state(plan: Plan, memory: Memory) -> State:
         decisions=zeros(2 * jobs + 1, PASS),
         pipe=zeros(int(geometry.decided_stages), DECIDED),
         ended=np.zeros(2 * jobs + 1, np.int64),
+        engine=empty_engine(),
         ranked=zeros(jobs + 1, RANKED),
         values=np.zeros(rows + 1, np.int64),
         reads=np.zeros(int(geometry.probability_latency) + 2, np.int64),

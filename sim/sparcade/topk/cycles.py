@@ -57,15 +57,17 @@ def engine_cycles(
     """
     _check_lists(params, lists)
     always = np.zeros(0, np.bool_)
-    stalls = [always if offers is None else offers for offers in (requests, elements, ready)]
+    asks, offers, takes = (always if each is None else each for each in (requests, elements, ready))
     most = int((np.minimum(lists.keep, lists.sizes) // params.input_width + 1).sum())
     request_at, element_at = np.zeros(len(lists.sizes), np.int64), np.zeros(len(lists.beats), np.int64)
     rows = np.zeros((most, 3), np.int64)
     shape = shape_of(params, params.input_width)
     nothing = np.zeros((0, len(OCCUPANCY)), np.int64)
-    cycles, written = run_engine(shape, lists, empty_engine(), *stalls, request_at, element_at, rows, nothing)
+    cycles, written = run_engine(
+        shape, lists, empty_engine(), asks, offers, takes, request_at, element_at, rows, nothing
+    )
     occupancy = np.zeros((cycles, len(OCCUPANCY)), np.int64)
-    run_engine(shape, lists, empty_engine(), *stalls, request_at, element_at, rows, occupancy)
+    run_engine(shape, lists, empty_engine(), asks, offers, takes, request_at, element_at, rows, occupancy)
     return EngineTrace(
         requests=request_at,
         elements=element_at,

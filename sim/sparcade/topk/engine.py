@@ -99,7 +99,7 @@ def empty_engine() -> Record:
 @kernel
 def accepts(shape: EngineShape, e: Record) -> bool:
     """True when a beat that is offered in this cycle is taken."""
-    return e.due > 0 and (e.stores == 0 or e.used < shape.rows) and e.stored < shape.fifo - 1
+    return bool(e.due > 0 and (e.stores == 0 or e.used < shape.rows) and e.stored < shape.fifo - 1)
 
 
 @kernel

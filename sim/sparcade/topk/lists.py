@@ -27,21 +27,22 @@ class Lists(NamedTuple):
     beats: Bytes  #: [beats of all lists] elements kept of each beat, and LAST in the last of a list
 
 
-def make_lists(
-    params: TopKParams, sizes: Ints, keep: Ints, pass_sizes: Ints, offsets: Ints, kept: Ints, width: int
-) -> Lists:
-    """Lists with the passes of a quick-select; an engine of another kind makes its own of them.
-
-    Parameters
-    ----------
-    kept : [beats of all lists] elements kept of each beat of `width` elements.
-    """
+def make_lists(sizes: Ints, keep: Ints, pass_sizes: Ints, offsets: Ints, kept: Ints, width: int) -> Lists:
+    """Lists with the elements kept of each beat: [beats of all lists] of `width` elements."""
     beats = kept.astype(np.uint8)
     beats[np.cumsum(-(-sizes // width))[sizes > 0] - 1] |= LAST
-    if params.engine == "radix-select":
-        passes = np.where((keep > 0) & (keep < sizes), params.digits, 0)
-        pass_sizes, offsets = np.repeat(sizes, passes), np.concatenate([np.zeros(1, np.int64), np.cumsum(passes)])
     return Lists(sizes, keep, pass_sizes, offsets, beats)
+
+
+def engine_passes(params: TopKParams, sizes: Ints, pass_sizes: Ints, offsets: Ints) -> tuple[Ints, Ints]:
+    """The passes (sizes and offsets) that an engine needs where a quick-select needs those given.
+
+    `radix-select` reads the whole list once per digit.
+    """
+    if params.engine != "radix-select":
+        return pass_sizes, offsets
+    passes = np.where(np.diff(offsets) > 0, params.digits, 0)
+    return np.repeat(sizes, passes), np.concatenate([np.zeros(1, np.int64), np.cumsum(passes)])
 
 
 def describe(params: TopKParams, lists: list[tuple[Ints, int]]) -> Lists:
@@ -52,12 +53,12 @@ def describe(params: TopKParams, lists: list[tuple[Ints, int]]) -> Lists:
         passes.append(selection.passes[:, 0])
         beats = -(-len(scores) // params.input_width)
         kept.append(np.bincount(selection.kept // params.input_width, minlength=beats))
+    sizes = np.array([len(scores) for scores, _ in lists], np.int64)
+    offsets = np.cumsum([0, *(len(one) for one in passes[1:])])
     return make_lists(
-        params,
-        np.array([len(scores) for scores, _ in lists], np.int64),
+        sizes,
         np.array([k for _, k in lists], np.int64),
-        np.concatenate(passes),
-        np.cumsum([0, *(len(one) for one in passes[1:])]),
+        *engine_passes(params, sizes, np.concatenate(passes), offsets),
         np.concatenate(kept),
         params.input_width,
     )

@@ -29,7 +29,7 @@ class TopKParams:
     source: str = "SpAtten Table I, parallelism 16; cycles are those of the RTL in rtl/sparcade_rtl"
 
     def __post_init__(self) -> None:
-        check_counts(self, lanes=4096, input_width=4096, capacity=1 << 22, latency=1 << 10)
+        check_counts(self, lanes=4096, input_width=4096, capacity=1 << 22, latency=1 << 10, radix_bits=6)
 
     @property
     def pass_overhead(self) -> int:

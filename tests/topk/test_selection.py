@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparcade.topk import TopKParams, query_cycles, select
+from sparcade.topk import TopKParams, select
+from sparcade.topk.cycles import alone_cycles, interval_cycles
+from sparcade.topk.lists import engine_passes
+from sparcade.topk.released import released_search
 from sparcade.topk.selection import HEAD_PASSES
 
 few_values = st.lists(st.integers(0, 3), min_size=1, max_size=60)
@@ -51,14 +54,21 @@ def test_sorted_lists_do_not_take_quadratic_time(order: int) -> None:
     assert len(passes) <= HEAD_PASSES + 13
 
 
-def test_overlapped_engine_cycles() -> None:
-    """100 candidates, passes of 100 and 40: 7 + 3 rows of 16 plus 6 each; 13 beats of 8 are shorter."""
-    sizes, passes, offsets = np.array([100, 50]), np.array([100, 40]), np.array([0, 2, 2])
-    assert query_cycles(TopKParams(), sizes, passes, offsets, 8).tolist() == [7 + 6 + 3 + 6 + 8, 0]
-    assert query_cycles(TopKParams(), sizes, passes, offsets, 1).tolist() == [100 + 8, 0]
+def test_released_latency() -> None:
+    sizes, offsets = np.array([100, 40]), np.array([0, 2, 2])
+    assert released_search(TopKParams(engine="released-serial"), sizes, offsets).tolist() == [7 + 3 + 3 + 3, 0]
 
 
-def test_released_engine_cycles() -> None:
+def test_radix_select_reads_the_whole_list_once_a_digit() -> None:
+    params = TopKParams(engine="radix-select", score_bits=12, radix_bits=5)
+    sizes, offsets = engine_passes(params, np.array([100, 50]), np.array([100, 40]), np.array([0, 2, 2]))
+    assert sizes.tolist() == [100, 100, 100] and offsets.tolist() == [0, 3, 3]
+
+
+def test_closed_forms() -> None:
+    """100 candidates, passes of 100 and 40, 16 lanes: 7 + 3 rows, 5 cycles behind each; 13 beats of 8."""
     sizes, passes, offsets = np.array([100]), np.array([100, 40]), np.array([0, 2])
-    params = TopKParams(engine="released-serial")
-    assert query_cycles(params, sizes, passes, offsets, 8).tolist() == [7 + 3 + 3 + 3 + 13]
+    assert interval_cycles(TopKParams(), sizes, passes, offsets).tolist() == [7 + 5 + 3 + 5]
+    assert interval_cycles(TopKParams(input_width=1), sizes, passes, offsets).tolist() == [100]
+    last_read = 13  # of the first pass: a cycle behind the last of 13 beats, the first being cycle 0
+    assert alone_cycles(TopKParams(), sizes, passes, offsets).tolist() == [last_read + 5 + 3 + 5 + 13 + 6 + 1]

@@ -213,7 +213,7 @@ class MergeExchange(wiring.Component):
         m.d.sync += compared.eq(pairs)
         for unit in range(lanes):
             low, high = (pairs[side][unit].as_value()[self.params.index_bits :] for side in range(2))
-            m.d.sync += swap[unit].eq((low < high) & ~stays[unit])
+            m.d.sync += swap[unit].eq(_less(low, high) & ~stays[unit])
 
         # Exchange and place. What a slot's lower half is made of comes now or came before, the upper half's follows.
         now, before = Signal(halves(self.params)), Signal(halves(self.params))
@@ -246,6 +246,14 @@ class MergeExchange(wiring.Component):
 def one_of(choices: Iterable[tuple[Value, ValueCastable]]) -> Value:
     """The value whose condition holds; at most one does."""
     return reduce(or_, (Mux(on, Value.cast(value), 0) for on, value in choices))
+
+
+def _less(a: Value, b: Value) -> Value:
+    """Whether a < b, as a tree: the carry chain of a comparison of long keys is too deep."""
+    half = len(a) // 2
+    if half < 4:
+        return a < b
+    return _less(a[half:], b[half:]) | ((a[half:] == b[half:]) & _less(a[:half], b[:half]))
 
 
 def _spread(unit: int, bit: int) -> int:

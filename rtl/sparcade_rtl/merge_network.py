@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import reduce
 from operator import or_
 
@@ -12,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from sparcade.topk import TopKParams
 from sparcade.topk.sorter import WRITTEN
+from sparcade_rtl.compare import compare
 from sparcade_rtl.layouts import count_bits
 
 
@@ -186,81 +186,81 @@ class MergeExchange(wiring.Component):
             m.d.sync += slots[age].eq(slots[age - 1])
         m.d.comb += [self.reads[half].eq(slots[half].row) for half in range(2)]
 
-        # Select: the row of the slot is in the lower half held and the upper half read, its successor behind it.
-        at, held = slots[2], Signal(halves(self.params))
+        # Select the elements of each pair.
+        held, pairs, stays = Signal(halves(self.params)), Signal(halves(self.params)), Signal(lanes)
         m.d.sync += held.eq(self.rows)
-        row = [*(held[0][lane] for lane in range(lanes)), *(self.rows[1][lane] for lane in range(lanes))]
-        row += [self.rows[0][lane] for lane in range(lanes)]
-        pairs, stays = Signal(halves(self.params)), Signal(lanes)
+        at = slots[2]
         for unit in range(lanes):
-            flat = [(at.flat[bit], _spread(unit, bit)) for bit in range(wide)]
-            shifted = [(at.shifted[bit], _spread(unit, bit) + (1 << bit)) for bit in range(wide)]
             for side in range(2):
-                choices = [
-                    (on, row[lane + (side << bit)]) for each in (flat, shifted) for bit, (on, lane) in enumerate(each)
-                ]
-                choices.append((at.paired & ~at.upper, (held, self.rows)[side][0][unit]))
-                choices.append((at.paired & at.upper, (held, self.rows)[side][1][unit]))
-                m.d.sync += pairs[side][unit].eq(one_of(choices))
+                element, place = pairs[side][unit], Cat(Const(2 * unit + side, wide), at.row)
+                m.d.sync += element.eq(self._selected(at, held, unit, side))
                 with m.If(at.first):
-                    place = Cat(Const(2 * unit + side, wide), at.row)
-                    m.d.sync += [pairs[side][unit].precedence.eq(~place), pairs[side][unit].there.eq(place < self.size)]
-            place = Cat(one_of((on, Const(lane, wide)) for on, lane in shifted), at.row)
-            m.d.sync += stays[unit].eq(~at.valid | (at.shifted.any() & (place & at.span == at.span)))
+                    m.d.sync += [element.precedence.eq(~place), element.there.eq(place < self.size)]
+            lower = one_of([(at.shifted[bit], Const(_lane(unit, bit, 1), wide)) for bit in range(wide)])
+            leaves = at.shifted.any() & (Cat(lower, at.row) & at.span == at.span)
+            m.d.sync += stays[unit].eq(~at.valid | leaves)
 
-        # Compare.
-        compared, swap = Signal(halves(self.params)), Signal(lanes)
+        # Compare their keys, by halves: what these mean together is soon told, in the next cycle.
+        compared, upper, equal, lower = Signal(halves(self.params)), Signal(lanes), Signal(lanes), Signal(lanes)
         m.d.sync += compared.eq(pairs)
         for unit in range(lanes):
             low, high = (pairs[side][unit].as_value()[self.params.index_bits :] for side in range(2))
-            m.d.sync += swap[unit].eq(_less(low, high) & ~stays[unit])
-
-        # Exchange and place. What a slot's lower half is made of comes now or came before, the upper half's follows.
-        now, before = Signal(halves(self.params)), Signal(halves(self.params))
-        for unit in range(lanes):
-            m.d.comb += [
-                now[side][unit].eq(Mux(swap[unit], compared[1 - side][unit], compared[side][unit])) for side in range(2)
+            middle = len(low) // 2
+            greater, same = compare(high[middle:], low[middle:])
+            m.d.sync += [
+                upper[unit].eq(greater & ~stays[unit]),
+                equal[unit].eq(same & ~stays[unit]),
+                lower[unit].eq(compare(high[:middle], low[:middle])[0]),
             ]
+
+        # Exchange them, and put them into their places.
+        now, before = Signal(halves(self.params)), Signal(halves(self.params))
+        swap = upper | (equal & lower)
         m.d.sync += before.eq(now)
-        for half, own in enumerate((now, before)):
+        for unit in range(lanes):
+            low, high = compared[0][unit], compared[1][unit]
+            m.d.comb += [now[0][unit].eq(Mux(swap[unit], high, low)), now[1][unit].eq(Mux(swap[unit], low, high))]
+        for half in range(2):
             at, write = slots[4 + half], self.writes[half]
             m.d.sync += [write.valid.eq(at.valid), write.row.eq(at.row)]
             for lane in range(lanes):
-                choices = [
-                    (at.paired & ~at.upper, now[0][lane]),
-                    (at.paired & at.upper, before[1][lane]),
-                ]
-                for bit in range(wide):
-                    spot = half * lanes + lane
-                    side, start = spot >> bit & 1, spot - (1 << bit)
-                    choices.append((at.flat[bit], own[side][_squeezed(spot, bit)]))
-                    if side:
-                        choices.append((at.shifted[bit], own[0][_squeezed(spot, bit)]))
-                    else:
-                        source = own if start >= 0 else before
-                        choices.append((at.shifted[bit], source[1][_squeezed(start % (2 * lanes), bit)]))
-                m.d.sync += write.lanes[lane].eq(one_of(choices))
+                m.d.sync += write.lanes[lane].eq(self._placed(at, now, before, half * lanes + lane))
         return m
 
+    def _selected(self, at: Signal, held: Signal, unit: int, side: int) -> Value:
+        """What is at one place of a pair: the lower half of the row is held, the upper half just read."""
+        lanes, wide, rows = self.params.lanes, self.params.lanes.bit_length(), self.rows
+        row = [half[lane] for half in (held[0], rows[1], rows[0]) for lane in range(lanes)]  # the next begins
+        choices = [(at.flat[bit], row[_lane(unit, bit, 0) + (side << bit)]) for bit in range(wide)]
+        choices += [(at.shifted[bit], row[_lane(unit, bit, 1) + (side << bit)]) for bit in range(wide)]
+        paired = rows if side else held
+        return one_of([*choices, (at.paired & ~at.upper, paired[0][unit]), (at.paired & at.upper, paired[1][unit])])
 
-def one_of(choices: Iterable[tuple[Value, ValueCastable]]) -> Value:
+    def _placed(self, at: Signal, now: Signal, before: Signal, lane: int) -> Value:
+        """What comes to a lane: of a lower half as the pairs of its slot leave, of an upper half a cycle behind."""
+        lanes, wide = self.params.lanes, self.params.lanes.bit_length()
+        half, unit = divmod(lane, lanes)
+        own = before if half else now
+        choices = [(at.paired & ~at.upper, now[0][unit]), (at.paired & at.upper, before[1][unit])]
+        for bit in range(wide):
+            k, side = 1 << bit, lane >> bit & 1
+            choices.append((at.flat[bit], own[side][_unit(lane, bit)]))
+            # The pairs of a shifted stage have their lower place where bit k is set, maybe in the row before.
+            source = own if lane >= k else before
+            choices.append((at.shifted[bit], source[1 - side][_unit((lane + (side - 1) * k) % (2 * lanes), bit)]))
+        return one_of(choices)
+
+
+def one_of(choices: list[tuple[Value, ValueCastable]]) -> Value:
     """The value whose condition holds; at most one does."""
     return reduce(or_, (Mux(on, Value.cast(value), 0) for on, value in choices))
 
 
-def _less(a: Value, b: Value) -> Value:
-    """Whether a < b, as a tree: the carry chain of a comparison of long keys is too deep."""
-    half = len(a) // 2
-    if half < 4:
-        return a < b
-    return _less(a[half:], b[half:]) | ((a[half:] == b[half:]) & _less(a[:half], b[:half]))
+def _lane(unit: int, bit: int, value: int) -> int:
+    """The lane of a unit: `value` put in at `bit`."""
+    return unit >> bit << (bit + 1) | value << bit | unit & ((1 << bit) - 1)
 
 
-def _spread(unit: int, bit: int) -> int:
-    """The lane of a unit: a zero put in at `bit`."""
-    return (unit >> bit) << (bit + 1) | unit & ((1 << bit) - 1)
-
-
-def _squeezed(lane: int, bit: int) -> int:
+def _unit(lane: int, bit: int) -> int:
     """The unit of a lane: `bit` taken out."""
-    return (lane >> (bit + 1)) << bit | lane & ((1 << bit) - 1)
+    return lane >> (bit + 1) << bit | lane & ((1 << bit) - 1)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from sparcade.topk.engine import TopKParams
+from sparcade.topk.params import TopKParams
 
 Ints = npt.NDArray[np.int64]
 

@@ -55,9 +55,10 @@ def run_rows(dut: Any, rows: list[Row], second: str, rng: random.Random, stalls:
 
 @dataclass(kw_only=True)
 class EngineRun:
-    """What happened: kept indices of each list; offers per cycle and cycles of transfers of each stream."""
+    """What happened: kept indices and scores of each list; offers per cycle and cycles of transfers of each stream."""
 
     kept: list[list[int]] = field(default_factory=list)
+    scores: list[list[int]] = field(default_factory=list)
     offers: dict[str, list[bool]] = field(default_factory=lambda: {"requests": [], "elements": [], "ready": []})
     requests: list[int] = field(default_factory=list)
     elements: list[int] = field(default_factory=list)
@@ -103,7 +104,7 @@ def run_engine(
     async def feed(ctx: Any, run: EngineRun, most: int) -> None:
         asked = sent = 0
         asks = sends = False
-        current: list[int] = []
+        current: list[tuple[int, int]] = []
         for cycle in range(most):
             if not asks and asked < len(lists) and rng.random() >= stalls[0]:
                 asks = True
@@ -133,9 +134,11 @@ def run_engine(
                 sent, sends = sent + 1, False
             if valid and ready:
                 run.outputs.append((cycle, int(word.count), bool(word.last)))
-                current += [int(word.lanes[place].index) for place in range(min(word.count, params.input_width))]
+                lanes = [word.lanes[place] for place in range(min(word.count, params.input_width))]
+                current += [(int(lane.index), int(lane.score)) for lane in lanes]
                 if word.last:
-                    run.kept.append(current)
+                    run.kept.append([index for index, _ in current])
+                    run.scores.append([score for _, score in current])
                     current = []
                     if len(run.kept) == len(lists):
                         return

@@ -1,4 +1,4 @@
-"""Plain Verilog of the engine: readable names, the same bytes every time, no paths of this machine."""
+"""Plain Verilog of the engine and the sorter: readable names, the same bytes every time, no paths of this machine."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from amaranth.back import verilog
 
 from sparcade.errors import ConfigError
 from sparcade.topk import TopKParams
+from sparcade_rtl.batcher_sorter import BatcherSorter
 from sparcade_rtl.top_k_engine import SELECTIONS, TopKEngine
 
 
@@ -19,6 +20,19 @@ def generate(params: TopKParams, name: str = "topk") -> str:
     """
     check_shape(params)
     text: str = verilog.convert(TopKEngine(params), name=name, emit_src=False, strip_internal_attrs=True)
+    return text
+
+
+def generate_sorter(params: TopKParams, name: str = "sorter") -> str:
+    """Verilog of a `BatcherSorter`, with the ports of the engine.
+
+    Raises
+    ------
+    ConfigError
+        When the sorter cannot be built in the shape.
+    """
+    check_sorter_shape(params)
+    text: str = verilog.convert(BatcherSorter(params), name=name, emit_src=False, strip_internal_attrs=True)
     return text
 
 
@@ -37,6 +51,15 @@ def check_shape(params: TopKParams) -> None:
         raise _bad("engine", f"{' or '.join(SELECTIONS)}: the released engine is a delay", params.engine)
     if not 1 <= params.radix_bits <= 6:
         raise _bad("radix_bits", "1 to 6", params.radix_bits)
+
+
+def check_sorter_shape(params: TopKParams) -> None:
+    """Raise a `ConfigError` for a shape that the sorter does not have."""
+    check_shape(params)
+    if params.input_width > 2 * params.lanes:
+        raise _bad("input_width", "at most 2 * lanes: a beat goes into one row of the sorter", params.input_width)
+    if params.capacity & (params.capacity - 1):
+        raise _bad("capacity", "a power of two: the sorter pads its lists", params.capacity)
 
 
 def _bad(field: str, expected: str, got: object) -> ConfigError:

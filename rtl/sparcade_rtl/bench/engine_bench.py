@@ -16,8 +16,9 @@ from cocotb.triggers import ReadOnly, RisingEdge
 from sparcade.topk import TopKParams, select
 from sparcade.topk.cycles import engine_cycles
 from sparcade.topk.lists import describe
+from sparcade_rtl.bench.coverage import cover
 from sparcade_rtl.bench.lists import Ints, draw_lists, load_lists
-from sparcade_rtl.bench.setting import Setting
+from sparcade_rtl.bench.setting import Outcome, Setting
 from sparcade_rtl.layouts import element, request, row
 
 
@@ -98,16 +99,24 @@ async def selections_and_cycles_equal_the_model(dut: Any) -> None:
     words = await watch(dut.clk, out, len(lists), last, stalls(setting.output_stalls))
 
     check_values(params, lists, words)
-    trace = engine_cycles(
-        params,
-        describe(params, lists),
-        requests=np.array(requests.offers, np.bool_),
-        elements=np.array(elements.offers, np.bool_),
-        ready=np.array(out.offers, np.bool_),
-    )
+    offers = {
+        name: np.array(stream.offers, np.bool_)
+        for name, stream in (("requests", requests), ("elements", elements), ("ready", out))
+    }
+    described = describe(params, lists)
+    trace = engine_cycles(params, described, **offers)
     assert trace.requests.tolist() == requests.moves, "a request was taken in another cycle"
     assert trace.elements.tolist() == elements.moves, "elements were taken in another cycle"
     assert trace.outputs.tolist() == out.moves, "a result came in another cycle"
+    if setting.outcome:
+        ends = [at for at, word in zip(out.moves, words, strict=True) if word >> last & 1]
+        first = np.cumsum(-(-described.sizes // params.input_width)) - -(-described.sizes // params.input_width)
+        outcome = Outcome(
+            coverage=cover(params, described, trace, offers),
+            begins=[elements.moves[beat] for beat in first.tolist()],
+            ends=ends,
+        )
+        outcome.save(Path(setting.outcome))
     dut._log.info(f"{len(lists)} selections in {len(out.offers)} cycles, values, order and cycles as the model")
 
 

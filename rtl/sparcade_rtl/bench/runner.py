@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from sparcade.errors import SparcadeError
-from sparcade_rtl.bench.setting import Setting
+from sparcade_rtl.bench.setting import Outcome, Setting
 from sparcade_rtl.extra import missing, package
 from sparcade_rtl.verilog import generate
 
@@ -37,7 +38,7 @@ def prepare_verilator() -> None:
 
 def run_bench(
     settings: list[Setting], folder: Path, *, simulator: Simulator = "verilator", waves: bool = False
-) -> None:
+) -> list[Outcome]:
     """Build once (all settings are of one shape) and run every setting; the log of each is in `folder`.
 
     Raises
@@ -68,7 +69,10 @@ def run_bench(
         always=True,
         log_file=folder / "build.log",
     )
+    outcomes = []
     for number, setting in enumerate(settings):
+        outcome = folder.resolve() / f"bench-{number}.json"
+        outcome.unlink(missing_ok=True)
         log = folder / f"bench-{number}.log"
         try:
             results = runner.test(
@@ -79,7 +83,7 @@ def run_bench(
                 test_dir=folder,
                 waves=waves,
                 seed=setting.seed,
-                extra_env={"SPARCADE_SETTING": setting.to_text()},
+                extra_env={"SPARCADE_SETTING": replace(setting, outcome=str(outcome)).to_text()},
                 log_file=log,
                 results_xml=str(folder.resolve() / f"bench-{number}.xml"),
             )
@@ -94,6 +98,8 @@ def run_bench(
                 got=_reason(log),
                 remedy=f"see {log}",
             )
+        outcomes.append(Outcome.load(outcome))
+    return outcomes
 
 
 def _reason(log: Path) -> str:

@@ -1,9 +1,10 @@
-"""What one run of the bench does; passed into the simulator as text."""
+"""What one run of the bench does, passed into the simulator as text, and what happened in it."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from sparcade.topk import TopKParams
@@ -19,6 +20,7 @@ class Setting:
     seed: int
     input_stalls: float = 0.0
     output_stalls: float = 0.0
+    outcome: str = ""  #: file that takes what happened
 
     def to_text(self) -> str:
         """JSON."""
@@ -29,6 +31,24 @@ class Setting:
         """What `to_text` wrote."""
         fields = json.loads(text)
         return cls(**fields | {"params": TopKParams(**fields["params"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What happened in a run of the simulated RTL: coverage, and when each list's first beat and last row moved."""
+
+    coverage: dict[str, int]
+    begins: list[int]
+    ends: list[int]
+
+    def save(self, path: Path) -> None:
+        """Write JSON."""
+        path.write_text(json.dumps(asdict(self)))
+
+    @classmethod
+    def load(cls, path: Path) -> Outcome:
+        """What `save` wrote."""
+        return cls(**json.loads(path.read_text()))
 
 
 def without_and_with_stalls(**fields: Any) -> list[Setting]:

@@ -69,13 +69,17 @@ def _generate(options: argparse.Namespace) -> None:
 
 def _test(options: argparse.Namespace) -> None:
     params = _shape(options)
+    from sparcade_rtl.bench.coverage import merged
     from sparcade_rtl.bench.runner import run_bench
     from sparcade_rtl.bench.setting import without_and_with_stalls
 
     settings = without_and_with_stalls(params=params, lists=options.lists, seed=options.seed)
     with tempfile.TemporaryDirectory() as scratch:
-        run_bench(settings, options.out or Path(scratch), simulator=options.simulator, waves=options.waves)
+        outcomes = run_bench(settings, options.out or Path(scratch), simulator=options.simulator, waves=options.waves)
     print(f"{2 * options.lists:,} selections on {options.simulator}: values, order and cycles equal the model")
+    coverage = merged([outcome.coverage for outcome in outcomes])
+    holes = [name for name, count in coverage.items() if count == 0]
+    print(f"coverage: {len(coverage) - len(holes)} of {len(coverage)} situations", *holes, sep="\n  never: ")
 
 
 def _prove(options: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparcade._jit import kernel
-from sparcade._records import Record
+from sparcade._records import Record, Table, zeros
 from sparcade.errors import ConfigError
 from sparcade.topk.engine import EngineShape, accepts, empty_engine, shape_of, step
 from sparcade.topk.lists import Lists
@@ -19,8 +19,25 @@ Bools = npt.NDArray[np.bool_]
 
 #: Cycles from a beat filtered to the row it fills.
 FILTER_LATENCY = 6
-#: Columns of `EngineTrace.occupancy`.
-OCCUPANCY = ("list_rows", "fifo_beats", "pass_number", "scores_left", "filter_beats", "row_elements")
+#: What `EngineTrace.occupancy` counts, at the begin of a cycle.
+OCCUPANCY = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "list_rows",  # in the list buffer
+            "unread_rows",
+            "fifo_beats",  # in the delay FIFO
+            "due",  # elements to come of the list that comes in
+            "number",  # of the pass under way, from 1; 0: none
+            "left",  # scores of it not read
+            "turn",  # cycles since its last row was read
+            "rest",  # elements to come of the list in the filter
+            "filter_beats",  # in the filter and its zero eliminator
+            "held",  # elements in the packer
+            "output",  # a row is offered
+        )
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +49,7 @@ class EngineTrace:
     outputs: Ints  #: [output beats]
     counts: Ints  #: [output beats] elements in it
     last: Bools  #: [output beats] it closes a list
-    occupancy: Ints  #: [cycles, OCCUPANCY] at the begin of each cycle; the pass is 0 when none is under way
+    occupancy: Table  #: [cycles] OCCUPANCY
 
 
 def engine_cycles(
@@ -62,11 +79,10 @@ def engine_cycles(
     request_at, element_at = np.zeros(len(lists.sizes), np.int64), np.zeros(len(lists.beats), np.int64)
     rows = np.zeros((most, 3), np.int64)
     shape = shape_of(params, params.input_width)
-    nothing = np.zeros((0, len(OCCUPANCY)), np.int64)
     cycles, written = run_engine(
-        shape, lists, empty_engine(), asks, offers, takes, request_at, element_at, rows, nothing
+        shape, lists, empty_engine(), asks, offers, takes, request_at, element_at, rows, zeros(0, OCCUPANCY)
     )
-    occupancy = np.zeros((cycles, len(OCCUPANCY)), np.int64)
+    occupancy = zeros(cycles, OCCUPANCY)
     run_engine(shape, lists, empty_engine(), asks, offers, takes, request_at, element_at, rows, occupancy)
     return EngineTrace(
         requests=request_at,
@@ -132,19 +148,24 @@ def _on(offers: Bools, t: int) -> bool:
 @kernel
 def run_engine(
     shape: EngineShape, lists: Lists, e: Record, requests: Bools, elements: Bools, ready: Bools, request_at: Ints,
-    element_at: Ints, rows: Ints, occupancy: Ints,
+    element_at: Ints, rows: Ints, occupancy: Table,
 ) -> tuple[int, int]:  # fmt: skip
     """All lists through the engine; returns cycles and rows out. `rows` takes the cycle, elements and last of each."""
     t, written = 0, 0
     while e.done < lists.sizes.shape[0]:
         if t < occupancy.shape[0]:
-            selecting = e.left > 0 or e.turn > 0
-            occupancy[t, 0] = e.used
-            occupancy[t, 1] = e.stored + e.offered
-            occupancy[t, 2] = e.number + 1 if selecting else 0
-            occupancy[t, 3] = e.left
-            occupancy[t, 4] = (e.compared >= 0) + (e.ranked >= 0) + (e.picked >= 0) + (e.counted >= 0) + (e.moved >= 0)
-            occupancy[t, 5] = e.held
+            now = occupancy[t]
+            now.list_rows = e.used
+            now.unread_rows = e.unread
+            now.fifo_beats = e.stored + e.offered
+            now.due = e.due
+            now.number = e.number + 1 if e.left > 0 or e.turn > 0 else 0
+            now.left = e.left
+            now.turn = e.turn
+            now.rest = e.rest
+            now.filter_beats = (e.compared >= 0) + (e.ranked >= 0) + (e.picked >= 0) + (e.counted >= 0) + (e.moved >= 0)
+            now.held = e.held
+            now.output = e.full
         asks, takes = _on(requests, t), _on(ready, t)
         offers = e.taken < element_at.shape[0] and _on(elements, t)
         if offers and accepts(shape, e):

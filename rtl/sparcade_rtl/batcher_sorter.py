@@ -55,10 +55,16 @@ class BatcherSorter(wiring.Component):
         m.submodules.exchange = exchange = MergeExchange(params)
         phases = Signal(data.ArrayLayout(2, 2))
         sizes, counts = (Signal(data.ArrayLayout(size_bits, 2), name=name) for name in ("sizes", "counts"))
-        taking, sorting, putting = Signal(), Signal(), Signal()  # the bank whose turn it is
+        # the bank whose turn it is
+        taking = Signal()
+        sorting = Signal()
+        putting = Signal()
 
         # A list comes in.
-        due, beat, taken, ending = Signal(size_bits), Signal(size_bits), Signal(), Signal()
+        due = Signal(size_bits)
+        beat = Signal(size_bits)
+        taken = Signal()
+        ending = Signal()
         m.d.comb += [
             self.requests.ready.eq((due == 0) & (phases[taking] == TAKE)),
             self.elements.ready.eq(due != 0),
@@ -85,8 +91,15 @@ class BatcherSorter(wiring.Component):
             m.d.sync += [phases[sorting].eq(PUT), sorting.eq(~sorting)]
 
         # It goes out. The bank is given back behind the last beat, as the next sort overwrites what is fetched.
-        puts, left, place, fetches, moves = Signal(), Signal(size_bits), Signal(size_bits), Signal(), Signal()
-        fetched, part, count, last = Signal(), Signal(range(_parts(params))), Signal(count_bits(width)), Signal()
+        puts = Signal()
+        left = Signal(size_bits)
+        place = Signal(size_bits)
+        fetches = Signal()
+        moves = Signal()
+        fetched = Signal()
+        part = Signal(range(_parts(params)))
+        count = Signal(count_bits(width))
+        last = Signal()
         beats = Signal(data.ArrayLayout(data.ArrayLayout(entry(params), width), _parts(params)))
         m.d.comb += [
             moves.eq(~self.o.valid | self.o.ready),
@@ -165,7 +178,8 @@ class _Bank(wiring.Component):
         entries = Signal(data.ArrayLayout(entry(params), width))
         for lane in range(width):
             m.d.comb += [entries[lane][field].eq(self.elements[lane][field]) for field in ("score", "index")]
-        row, enables = Signal(halves(params)), Signal(data.ArrayLayout(params.lanes // grain, 2))
+        row = Signal(halves(params))
+        enables = Signal(data.ArrayLayout(params.lanes // grain, 2))
         m.d.comb += row.eq(Cat(*[entries.as_value()] * _parts(params)))
         with m.If(self.take):
             m.d.comb += enables.as_value().eq(((1 << width // grain) - 1) << self.beat[:bits])

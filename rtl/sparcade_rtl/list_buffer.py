@@ -48,9 +48,16 @@ class ListBuffer(wiring.Component):
         size_bits = count_bits(params.capacity)
 
         # A request waits until the elements before are through and the one before has been started on.
-        waiting, waits, needless = Signal(request(params)), Signal(), Signal()
-        due, stores, taken, starts = Signal(size_bits), Signal(), Signal(), Signal()
-        takes, ending = Signal(), Signal()  # due != 0, due <= width: registers, much waits for them
+        waiting = Signal(request(params))
+        waits = Signal()
+        needless = Signal()
+        due = Signal(size_bits)
+        stores = Signal()
+        taken = Signal()
+        starts = Signal()
+        # due != 0, due <= width: registers, much waits for them
+        takes = Signal()
+        ending = Signal()
         nothing = self.next.p.k == 0
         m.d.comb += [
             self.outcome.score.eq(Mux(nothing, ~0, 0)),
@@ -78,8 +85,12 @@ class ListBuffer(wiring.Component):
         m.submodules.memory = memory
         write, read = memory.write_port(granularity=width), memory.read_port()
         parts = wide // width
-        part, write_row, read_row = Signal(range(max(parts, 2))), Signal(range(depth)), Signal(range(depth))
-        used, closes, frees = Signal(range(depth + 1)), Signal(), Signal()
+        part = Signal(range(max(parts, 2)))
+        write_row = Signal(range(depth))
+        read_row = Signal(range(depth))
+        used = Signal(range(depth + 1))
+        closes = Signal()
+        frees = Signal()
         m.d.comb += [
             self.elements.ready.eq(takes & (~stores | (used != depth))),
             taken.eq(self.elements.valid & self.elements.ready),
@@ -99,9 +110,13 @@ class ListBuffer(wiring.Component):
 
         # Rows of the memory hold one row of lanes, or several; `unread` are those there and not read in this pass.
         slices = wide // lanes
-        piece, chosen = Signal(range(max(slices, 2))), Signal(range(max(slices, 2)))
-        size, left = Signal(size_bits), Signal(size_bits)
-        unread, ends, reads = Signal(range(depth + 1)), Signal(), Signal()
+        piece = Signal(range(max(slices, 2)))
+        chosen = Signal(range(max(slices, 2)))
+        size = Signal(size_bits)
+        left = Signal(size_bits)
+        unread = Signal(range(depth + 1))
+        ends = Signal()
+        reads = Signal()
         m.d.comb += [
             self.there.eq(unread != 0),
             read.addr.eq(read_row),
@@ -122,7 +137,9 @@ class ListBuffer(wiring.Component):
         with m.If(reads):
             m.d.sync += read_row.eq(following)
         if self.rereads:
-            first, passed, again = Signal(range(depth)), Signal(range(depth + 1)), Signal()
+            first = Signal(range(depth))
+            passed = Signal(range(depth + 1))
+            again = Signal()
             m.d.sync += again.eq(ends & ~self.release)
             with m.If(again):
                 m.d.sync += [unread.eq(unread + closes + passed), passed.eq(0)]

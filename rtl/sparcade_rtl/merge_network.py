@@ -93,12 +93,20 @@ class MergeStages(wiring.Component):
         levels, wide, rows = (params.capacity - 1).bit_length(), params.lanes.bit_length(), row_bits(params)
         # Powers of two: size of the padded list; p and k of the stage. `between` has bits k to p / 2.
         padded, p, k, between = (Signal(levels + 1, name=name) for name in ("padded", "p", "k", "between"))
-        busy, step, settle, turned = Signal(), Signal(rows + 1), Signal(range(WRITTEN)), Signal()
+        busy = Signal()
+        step = Signal(rows + 1)
+        settle = Signal(range(WRITTEN))
+        turned = Signal()
 
         # The steps of a stage: a row each. The last pairs of a block are left out if k < p.
-        apart, inner, after, following = Signal(rows + 1), Signal(), Signal(rows + 1), Signal(rows + 1)
+        apart = Signal(rows + 1)
+        inner = Signal()
+        after = Signal(rows + 1)
+        following = Signal(rows + 1)
         left_out = Cat(Const(0, 1), between[wide:])
-        reads, ends, overlaps = Signal(), Signal(), Signal()
+        reads = Signal()
+        ends = Signal()
+        overlaps = Signal()
         m.d.comb += [
             apart.eq(k[wide:]),
             inner.eq(between != 0),
@@ -187,7 +195,9 @@ class MergeExchange(wiring.Component):
         m.d.comb += [self.reads[half].eq(slots[half].row) for half in range(2)]
 
         # Select the elements of each pair.
-        held, pairs, stays = Signal(halves(self.params)), Signal(halves(self.params)), Signal(lanes)
+        held = Signal(halves(self.params))
+        pairs = Signal(halves(self.params))
+        stays = Signal(lanes)
         m.d.sync += held.eq(self.rows)
         at = slots[2]
         for unit in range(lanes):
@@ -201,7 +211,10 @@ class MergeExchange(wiring.Component):
             m.d.sync += stays[unit].eq(~at.valid | leaves)
 
         # Compare their keys, by halves: what these mean together is soon told, in the next cycle.
-        compared, upper, equal, lower = Signal(halves(self.params)), Signal(lanes), Signal(lanes), Signal(lanes)
+        compared = Signal(halves(self.params))
+        upper = Signal(lanes)
+        equal = Signal(lanes)
+        lower = Signal(lanes)
         m.d.sync += compared.eq(pairs)
         for unit in range(lanes):
             low, high = (pairs[side][unit].as_value()[self.params.index_bits :] for side in range(2))
@@ -214,7 +227,8 @@ class MergeExchange(wiring.Component):
             ]
 
         # Exchange them, and put them into their places.
-        now, before = Signal(halves(self.params)), Signal(halves(self.params))
+        now = Signal(halves(self.params))
+        before = Signal(halves(self.params))
         swap = upper | (equal & lower)
         m.d.sync += before.eq(now)
         for unit in range(lanes):

@@ -26,7 +26,8 @@ class Packer(wiring.Component):
         bits = count_bits(self.lanes)
         held = Signal(data.ArrayLayout(self.lane, self.lanes))
         count = Signal(bits)
-        flushing, free = Signal(), Signal()
+        flushing = Signal()
+        free = Signal()
         total = Signal(bits + 1)
         m.d.comb += [
             free.eq(~self.o.valid | self.o.ready),
@@ -46,7 +47,8 @@ class Packer(wiring.Component):
                     count.eq(0),
                 ]
             with m.Elif(self.i.valid):
-                full, over = Signal(), Signal()
+                full = Signal()
+                over = Signal()
                 m.d.comb += [full.eq(total >= self.lanes), over.eq(total > self.lanes)]
                 for lane in range(self.lanes):
                     m.d.sync += self.o.p.lanes[lane].eq(Mux(lane < count, held[lane], rotated[lane]))

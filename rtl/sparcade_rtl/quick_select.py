@@ -57,15 +57,25 @@ class QuickSelect(wiring.Component):
         wiring.connect(m, wiring.flipped(self.elements), lists.elements)
 
         # The list being read: 0 the buffered input, 1 the greater, 2 the smaller side of the pass before.
-        source, size, row_index = Signal(2), Signal(size_bits), Signal(range(depth + 1))
-        left, passes = Signal(size_bits), Signal(range(HEAD_PASSES + 1))
+        source = Signal(2)
+        size = Signal(size_bits)
+        row_index = Signal(range(depth + 1))
+        left = Signal(size_bits)
+        passes = Signal(range(HEAD_PASSES + 1))
         low, high, pivot, span = (Signal(score, name=name) for name in ("low", "high", "pivot", "span"))
         whole = Signal(size_bits)  # size of the request
         # Elements above the k-th, and most below it (rank + 1 + spare = size): a pivot with more on a side is not it.
-        rank, spare = Signal(size_bits), Signal(size_bits)
-        greater, smaller = Signal(size_bits), Signal(size_bits)
-        short_above, short_below = Signal(size_bits + 1), Signal(size_bits + 1)  # rank - greater, spare - smaller
-        upper, lower, stop, loads = Signal(), Signal(), Signal(), Signal()
+        rank = Signal(size_bits)
+        spare = Signal(size_bits)
+        greater = Signal(size_bits)
+        smaller = Signal(size_bits)
+        # rank - greater, spare - smaller
+        short_above = Signal(size_bits + 1)
+        short_below = Signal(size_bits + 1)
+        upper = Signal()
+        lower = Signal()
+        stop = Signal()
+        loads = Signal()
         turn = Signal(range(TURN + 1))
         read = Signal()
 
@@ -74,8 +84,10 @@ class QuickSelect(wiring.Component):
 
         # Stage 0: read a row. Stage 1: compare its halves with the pivot, which the first row of a list brings along.
         valid, head_row, last = (Signal(name=f"read_{name}") for name in ("valid", "head", "last"))
-        count, chosen = Signal(count_bits(lanes), name="read_count"), Signal.like(source, name="read_source")
-        word, centre = Signal(data.ArrayLayout(score, lanes)), Signal(score)
+        count = Signal(count_bits(lanes), name="read_count")
+        chosen = Signal.like(source, name="read_source")
+        word = Signal(data.ArrayLayout(score, lanes))
+        centre = Signal(score)
         m.d.sync += valid.eq(read)
         with m.If(read):
             m.d.sync += [
@@ -91,16 +103,16 @@ class QuickSelect(wiring.Component):
         ]
         with m.If(valid & head_row):
             m.d.sync += pivot.eq(lists.row[0])
-        restart, above_pivot, below_pivot = Signal(), [], []
+        restart = Signal()
+        above_pivot = []
+        below_pivot = []
         for lane in range(lanes):
             there = lane < count
             upper_above, upper_equal = compare(word[lane][score // 2 :], centre[score // 2 :])
             lower_above, lower_equal = compare(word[lane][: score // 2], centre[: score // 2])
-            tied, above, below = (
-                Signal(name=f"tied_{lane}"),
-                Signal(2, name=f"above_{lane}"),
-                Signal(2, name=f"below_{lane}"),
-            )
+            tied = Signal(name=f"tied_{lane}")
+            above = Signal(2, name=f"above_{lane}")
+            below = Signal(2, name=f"below_{lane}")
             m.d.sync += [
                 tied.eq(upper_equal & there),
                 above.eq(Cat(lower_above, upper_above & there)),
@@ -128,8 +140,11 @@ class QuickSelect(wiring.Component):
         m.d.sync += loads.eq(restart)
 
         # Those bits of the values that may still differ, and all below: the pivot that splits them keeps the highest.
-        bisects, splits, half = Signal(), Signal(), score // 2
-        differ_low, differ_high = Signal(half), Signal(score - half)
+        bisects = Signal()
+        splits = Signal()
+        half = score // 2
+        differ_low = Signal(half)
+        differ_high = Signal(score - half)
         differing = Cat(Mux(differ_high.any(), ~0, differ_low)[:half], differ_high)
         m.d.comb += bisects.eq(passes == HEAD_PASSES)
         m.d.sync += [
@@ -230,7 +245,8 @@ class _Side(wiring.Component):
         m.submodules.pack = pack = Packer(self.score, self.lanes)
         m.submodules.rows = rows = Memory(shape=self.row.shape(), depth=self.depth, init=[])
         write, read = rows.write_port(), rows.read_port()
-        place, seen = Signal(range(self.depth + 1)), Signal()
+        place = Signal(range(self.depth + 1))
+        seen = Signal()
         wiring.connect(m, eliminate.o, pack.i)
         m.d.comb += [
             eliminate.i.valid.eq(self.i.valid),

@@ -50,19 +50,29 @@ class RadixSelect(wiring.Component):
         wiring.connect(m, wiring.flipped(self.requests), lists.requests)
         wiring.connect(m, wiring.flipped(self.elements), lists.elements)
 
-        size, left, turn = Signal(size_bits), Signal(size_bits), Signal(range(ACTS + 1))
+        size = Signal(size_bits)
+        left = Signal(size_bits)
+        turn = Signal(range(ACTS + 1))
         digit = Signal(range(max(digits, 2)))  # the one this pass settles, the last being 0
-        prefix, known = Signal(score), Signal(score)  # digits settled, and a mask of them
+        # digits settled, and a mask of them
+        prefix = Signal(score)
+        known = Signal(score)
         rank = Signal(size_bits)  # of those that agree with them, elements above the k-th
-        idle, read, acts, loads, free = Signal(), Signal(), Signal(), Signal(), Signal()
+        idle = Signal()
+        read = Signal()
+        acts = Signal()
+        loads = Signal()
+        free = Signal()
 
         # Stage 0: read a row. Stage 1: the elements that agree so far, and the digits their next one reaches.
-        valid, count = Signal(name="read_valid"), Signal(count_bits(lanes), name="read_count")
+        valid = Signal(name="read_valid")
+        count = Signal(count_bits(lanes), name="read_count")
         m.d.sync += [valid.eq(read), count.eq(Mux(left <= lanes, left, lanes))]
         m.d.comb += [lists.pop.eq(read), lists.release.eq(digit == 0)]
         reached = [Signal(lanes, name=f"reached_{least}") for least in range(1, 1 << digit_bits)]
         for lane in range(lanes):
-            word, value = Signal(score, name=f"word_{lane}"), Signal(digit_bits, name=f"digit_{lane}")
+            word = Signal(score, name=f"word_{lane}")
+            value = Signal(digit_bits, name=f"digit_{lane}")
             agrees = Signal(name=f"agrees_{lane}")
             m.d.comb += [
                 word.eq(lists.row[lane]),
@@ -82,7 +92,8 @@ class RadixSelect(wiring.Component):
         # The k-th has the largest digit that enough reach; its new rank is what the next larger digit leaves of it.
         enough = [Const(1), *(total[-1] for total in short), Const(0)]
         is_digit = [enough[value] & ~enough[value + 1] for value in range(1 << digit_bits)]
-        chosen, new_rank = Signal(digit_bits), Signal(size_bits)
+        chosen = Signal(digit_bits)
+        new_rank = Signal(size_bits)
         m.d.comb += [
             chosen.eq(_either(Mux(one, value, 0) for value, one in enumerate(is_digit))),
             new_rank.eq(_either(Mux(one, each, 0) for one, each in zip(is_digit, [*short, rank], strict=True))),

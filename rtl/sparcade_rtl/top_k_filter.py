@@ -47,8 +47,13 @@ class TopKFilter(wiring.Component):
         wiring.connect(m, pack.o, wiring.flipped(self.o))
 
         # The list at the input.
-        current, left, first = Signal(threshold(params)), Signal(size_bits), Signal()
-        busy, ending, fires = Signal(), Signal(), Signal()  # left != 0, left <= width: registers, they are awaited
+        current = Signal(threshold(params))
+        left = Signal(size_bits)
+        first = Signal()
+        # left != 0, left <= width: registers, they are awaited
+        busy = Signal()
+        ending = Signal()
+        fires = Signal()
         compares, counts, keeps = (Signal(name=f"{name}_moves") for name in ("compare", "count", "keep"))
         m.d.comb += [
             self.elements.ready.eq(busy & compares),
@@ -68,8 +73,11 @@ class TopKFilter(wiring.Component):
             ]
 
         # Compare with the threshold.
-        compared, compared_valid = Signal(flagged(lane, width)), Signal()
-        equal, compared_first, ties = Signal(width), Signal(), Signal(size_bits)
+        compared = Signal(flagged(lane, width))
+        compared_valid = Signal()
+        equal = Signal(width)
+        compared_first = Signal()
+        ties = Signal(size_bits)
         m.d.comb += compares.eq(~compared_valid | counts)
         flags = []
         for place in range(width):
@@ -87,9 +95,13 @@ class TopKFilter(wiring.Component):
             ]
 
         # Rank the equal ones within the beat.
-        ranked, ranked_valid, ranked_equal = Signal(flagged(lane, width)), Signal(), Signal(width)
-        ranked_first, ranked_ties = Signal(), Signal(size_bits)
-        rank, total = Signal(data.ArrayLayout(ranks.count_bits, width)), Signal(ranks.count_bits)
+        ranked = Signal(flagged(lane, width))
+        ranked_valid = Signal()
+        ranked_equal = Signal(width)
+        ranked_first = Signal()
+        ranked_ties = Signal(size_bits)
+        rank = Signal(data.ArrayLayout(ranks.count_bits, width))
+        total = Signal(ranks.count_bits)
         m.d.comb += [counts.eq(~ranked_valid | keeps), ranks.flags.eq(equal)]
         with m.If(counts):
             m.d.sync += [
@@ -103,8 +115,10 @@ class TopKFilter(wiring.Component):
             ]
 
         # Keep those above, and equal ones while ties are left.
-        kept, kept_valid = Signal(flagged(lane, width)), Signal()
-        ties_left, budget = Signal(size_bits), Signal(size_bits)
+        kept = Signal(flagged(lane, width))
+        kept_valid = Signal()
+        ties_left = Signal(size_bits)
+        budget = Signal(size_bits)
         m.d.comb += [
             keeps.eq(~kept_valid | eliminate.i.ready),
             budget.eq(Mux(ranked_first, ranked_ties, ties_left)),

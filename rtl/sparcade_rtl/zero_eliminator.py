@@ -39,7 +39,8 @@ class ZeroEliminator(wiring.Component):
         counted = Signal(flagged(self.lane, self.lanes))
         shifts = Signal(data.ArrayLayout(gaps.count_bits, self.lanes))
         count = Signal(gaps.count_bits)
-        counted_valid, moves = Signal(), Signal()
+        counted_valid = Signal()
+        moves = Signal()
         m.d.comb += [
             gaps.flags.eq(~self.i.p.flags),
             moves.eq(~self.o.valid | self.o.ready),

@@ -96,7 +96,7 @@ def run_bench(
                 where=f"setting {setting.to_text()}",
                 expected="equal values, order and cycles",
                 got=_reason(log),
-                remedy=f"see {log}",
+                remedy=f"see {log} (kept with --out FOLDER)",
             )
         outcomes.append(Outcome.load(outcome))
     return outcomes

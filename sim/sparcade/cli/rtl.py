@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,11 @@ def add_parser(commands: Any) -> None:
     test.add_argument("--out", type=Path, metavar="FOLDER", help="keep the build, the logs and the waves here")
     test.add_argument("--waves", action="store_true", help="write dump.fst (Verilator) or topk.fst (Icarus)")
     test.set_defaults(function=_test)
+    cycles = verbs.add_parser("cycles", help="cycles of both engines over n and k: simulated RTL, model, formula")
+    _add_shape(cycles)
+    cycles.add_argument("--seed", type=int, default=1, help="of the lists (default: 1)")
+    cycles.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="table and picture go here")
+    cycles.set_defaults(function=_cycles)
     prove = verbs.add_parser("prove", help="prove the blocks, and that their planted faults are found")
     prove.set_defaults(function=_prove)
 
@@ -67,19 +73,48 @@ def _generate(options: argparse.Namespace) -> None:
     print(f"{options.out}: {text.count(chr(10)):,} lines, {params.lanes} lanes, {params.score_bits} bit scores")
 
 
-def _test(options: argparse.Namespace) -> None:
+def _test(options: argparse.Namespace) -> int:
     params = _shape(options)
     from sparcade_rtl.bench.coverage import merged
-    from sparcade_rtl.bench.runner import run_bench
+    from sparcade_rtl.bench.runner import BenchError, run_bench
     from sparcade_rtl.bench.setting import without_and_with_stalls
 
     settings = without_and_with_stalls(params=params, lists=options.lists, seed=options.seed)
     with tempfile.TemporaryDirectory() as scratch:
-        outcomes = run_bench(settings, options.out or Path(scratch), simulator=options.simulator, waves=options.waves)
+        folder = options.out or Path(scratch)
+        try:
+            outcomes = run_bench(settings, folder, simulator=options.simulator, waves=options.waves)
+        except BenchError as difference:
+            return _differs(difference)
     print(f"{2 * options.lists:,} selections on {options.simulator}: values, order and cycles equal the model")
     coverage = merged([outcome.coverage for outcome in outcomes])
     holes = [name for name, count in coverage.items() if count == 0]
     print(f"coverage: {len(coverage) - len(holes)} of {len(coverage)} situations", *holes, sep="\n  never: ")
+    return 0
+
+
+def _cycles(options: argparse.Namespace) -> int:
+    params = _shape(options)
+    from sparcade_rtl.bench.cycle_report import measure_engines, write_cycle_report
+    from sparcade_rtl.bench.runner import BenchError
+
+    command = f"sparcade rtl cycles --lanes {params.lanes} --input-width {params.input_width}"
+    command += f" --score-bits {params.score_bits} --capacity {params.capacity} --seed {options.seed}"
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            points = measure_engines(params, Path(scratch), options.seed)
+        except BenchError as difference:
+            return _differs(difference)
+    write_cycle_report(points, options.out, command)
+    for point in points:
+        print(f"{point.engine:12} n = {point.n:5} k = {point.k:4}: {point.rtl:8.1f} cycles a list, as the model")
+    return 0
+
+
+def _differs(difference: Exception) -> int:
+    """A comparison that failed: exit code 1."""
+    print(f"error: {difference}", file=sys.stderr)
+    return 1
 
 
 def _prove(options: argparse.Namespace) -> int:

@@ -29,13 +29,13 @@ BLOCKS: dict[str, Callable[[TopKParams], Any]] = {
 
 
 def build_block(name: str, params: TopKParams) -> wiring.Component:
-    """A block in a shape.
+    """A block in a shape."""
+    block: wiring.Component = BLOCKS[name](params)
+    return block
 
-    Raises
-    ------
-    ConfigError
-        When there is no block of the name.
-    """
+
+def check_block(name: str) -> None:
+    """Raise a `ConfigError` when there is no block of the name."""
     if name not in BLOCKS:
         raise ConfigError(
             "there is no such block",
@@ -44,5 +44,3 @@ def build_block(name: str, params: TopKParams) -> wiring.Component:
             got=name,
             remedy=did_you_mean(name, BLOCKS),
         )
-    block: wiring.Component = BLOCKS[name](params)
-    return block

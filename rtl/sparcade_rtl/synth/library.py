@@ -68,9 +68,7 @@ def read_library(path: Path) -> Library:
         if not found:
             raise _bad(path, f"a library of cells with {what}", f"{len(areas)} cells without one")
     buffer, nand2 = (min(names, key=lambda name: (areas[name], name)) for names in (buffers, nands))
-    return Library(
-        path=path, text=text, areas=areas, flip_flops=frozenset(flip_flops), buffer=buffer, nand2=nand2
-    )
+    return Library(path=path, text=text, areas=areas, flip_flops=frozenset(flip_flops), buffer=buffer, nand2=nand2)
 
 
 def _cells(text: str) -> Iterator[tuple[str, str]]:

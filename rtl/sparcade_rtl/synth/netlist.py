@@ -60,7 +60,9 @@ class Netlist:
         for name, port in self._ports.items():
             if port["direction"] == "input":
                 starts.update(dict.fromkeys(_nets(port["bits"]), name))
-        logic, ends, sinks = [], [], defaultdict(list)
+        logic: list[tuple[list[int], list[int]]] = []
+        ends: list[tuple[int, str]] = []
+        sinks: dict[int, list[int]] = defaultdict(list)
         for name, cell in self._cells.items():
             inputs, outputs = _pins(cell)
             if _is_memory(cell["type"]) or self._holds_state(cell["type"]):
@@ -115,7 +117,8 @@ def _levels(
 
 def _pins(cell: dict[str, Any]) -> tuple[list[int], list[int]]:
     """Nets at the inputs and at the outputs of a cell, constants left out."""
-    inputs, outputs = [], []
+    inputs: list[int] = []
+    outputs: list[int] = []
     for pin, bits in cell["connections"].items():
         (outputs if cell["port_directions"][pin] == "output" else inputs).extend(_nets(bits))
     return inputs, outputs
@@ -134,7 +137,7 @@ def _names(nets: dict[str, Any]) -> dict[int, str]:
     names: dict[int, str] = {}
     for name in sorted(nets, key=lambda name: (name.count("."), name)):
         if not nets[name].get("hide_name"):
-            bits = nets[name]["bits"]
+            bits, plain = nets[name]["bits"], name.removeprefix("\\")
             for index, bit in enumerate(bits):
-                names.setdefault(bit, f"{name}[{index}]" if len(bits) > 1 else name)
+                names.setdefault(bit, f"{plain}[{index}]" if len(bits) > 1 else plain)
     return names

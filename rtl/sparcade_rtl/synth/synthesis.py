@@ -9,13 +9,22 @@ from pathlib import Path
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
+from sparcade.topk import TopKParams
 from sparcade_rtl.synth.gates import nand2_equivalents
 from sparcade_rtl.synth.library import Library
 from sparcade_rtl.synth.macros import Macro, MacroPlatform, black_boxes
 from sparcade_rtl.synth.netlist import LongestPath, Netlist
 from sparcade_rtl.synth.timing import Conditions, Timing, time_netlist
 from sparcade_rtl.synth.tools import sta_installed, yosys
+from sparcade_rtl.top_k_engine import TopKEngine
 
+#: ABC's own script without `dc2`, which turns the parallel-prefix adders of Yosys into ripple adders (engine of 16
+#: lanes: 33 cells deep instead of 22, and larger).
+_MAP = "strash;&get,-n;&fraig,-x;&put;scorr;strash;&get,-n;&dch,-f;&nf;&put"
+#: Fan-out of cells, registers and inputs at most 16; then cells sized for delay, and smaller where there is slack.
+_BUFFER = "buffer,-c,-p,-N,16;upsize;dnsize"
+#: Load of the outputs of ABC's netlist, which are inputs of flip-flops and ports [fF].
+_ABC_LOAD = 20
 #: Registers lose their values before reset, which no flip-flop of a library has; enables and synchronous resets become
 #: gates, so that they count in area and depth, and ABC sees the block as a whole.
 _FRONT = [
@@ -27,20 +36,14 @@ _FRONT = [
 ]
 _TO_GATES = [
     "dfflegalize -cell $_DFF_P_ x",
-    "abc -g simple",
+    f"abc -g simple -script +{_MAP}",
     "opt_clean -purge",
     "delete t:$scopeinfo",
     "write_json gates.json",
 ]
-#: ABC's own script for a library, but with a bound on the fan-out: 16 inputs, also of registers.
-_ABC = (
-    "strash;&get,-n;&fraig,-x;&put;scorr;dc2;dretime;strash;&get,-n;&dch,-f;&nf;&put;buffer,-c,-p,-N,16;upsize;dnsize"
-)
-#: Load of the outputs of ABC's netlist, which are inputs of flip-flops and ports [fF].
-_ABC_LOAD = 20
 _TO_CELLS = [
     "dfflibmap -liberty cells.lib",
-    f"abc -liberty cells.lib -constr constraints.txt -script +{_ABC}",
+    f"abc -liberty cells.lib -constr constraints.txt -script +{_MAP};{_BUFFER}",
     "setundef -zero",
     "opt_clean -purge",
     "delete t:$scopeinfo",
@@ -135,6 +138,9 @@ def _gates(folder: Path) -> Gates:
 def _cells(netlist: Netlist, library: Library) -> Cells:
     counts = netlist.counts
     area = sum(count * library.areas[kind] for kind, count in counts.items())
-    return Cells(
-        cells=counts.total() - netlist.flip_flops, area_um2=area, nand2=area / library.areas[library.nand2]
-    )
+    return Cells(cells=counts.total() - netlist.flip_flops, area_um2=area, nand2=area / library.areas[library.nand2])
+
+
+def engine_depth(params: TopKParams) -> LongestPath:
+    """The longest path of the top-k engine, in cells, without a library."""
+    return synthesise(TopKEngine(params), None, Conditions()).gates.longest

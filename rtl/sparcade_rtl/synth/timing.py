@@ -66,9 +66,14 @@ class Timing:
     end: str
     power_mw: float  #: of the logic and its flip-flops, without memories, wires and clock tree
 
+    @property
+    def fmax_mhz(self) -> float:
+        """Fastest clock."""
+        return 1e3 / self.path_ns
+
 
 def time_netlist(folder: Path, library: Library, macros: set[Macro], conditions: Conditions) -> Timing:
-    """Time `cells.v` in a folder, whose library is `cells.lib`: module `top` with clock `clk`, or without one; ports count as registers without delay."""
+    """Time module `top` of `cells.v` in a folder, of the cells of its `cells.lib`; ports count as registers."""
     (folder / "memories.lib").write_text(memory_library(macros, conditions), encoding="utf-8")
     printed = sta(
         folder,

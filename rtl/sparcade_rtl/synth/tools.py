@@ -9,6 +9,8 @@ from pathlib import Path
 from sparcade.errors import SparcadeError
 from sparcade_rtl.extra import command, missing
 
+STA_REMEDY = "apt-get install opensta qflow-tech-osu018"
+
 
 class SynthesisError(SparcadeError):
     """A tool of the synthesis failed."""
@@ -34,7 +36,7 @@ def sta(folder: Path, script: list[str]) -> str:
         When it is not installed.
     """
     if not sta_installed():
-        raise missing("the command sta", "apt-get install opensta qflow-tech-osu018")
+        raise missing("the command sta", STA_REMEDY)
     (folder / "script.tcl").write_text("\n".join(script) + "\n", encoding="utf-8")
     return _run(["sta", "-exit", "script.tcl"], folder)
 

@@ -8,19 +8,21 @@ from sparcade_rtl.synth.library import DEFAULT_LIBRARY
 from sparcade_rtl.synth.scaling import PAPER_AREA_MM2, PAPER_CLOCK_GHZ, PAPER_POWER_W, Scaled, scale_to_40nm
 from sparcade_rtl.synth.sweep import Row, Sweep
 from sparcade_rtl.synth.table import header, shown
+from sparcade_rtl.synth.tools import versions
 
-#: What the numbers are and are not; `{library}`, `{clock}`, `{activity}`, `{memory}` and `{setup}` are of the sweep.
 _NOTES = """\
 - *cells*, *NAND2*, *depth*: Yosys and ABC without a cell library: NOT, AND, OR, XOR, MUX and D flip-flops; enables and
   synchronous resets are gates. *NAND2* counts the flip-flops with 4, the gates as in OSU's 0.18 um library. *depth* is
   the most cells in a row from a register, a memory or a port to the next. No timing constraint.
 - *memory*: left out of area, cells and power; its pins begin and end paths.
-- *area*, *path*, *fmax*, *power*: {library}, mapped by ABC for delay with a fan-out of at most 16; OpenSTA without
-  wires, ideal clock; a memory's outputs come {memory:g} ns behind the clock, its inputs are due {setup:g} ns before it;
-  ports count as registers. *path* goes from clock to clock. *power* at {clock:g} ns, every net with {activity:g}
-  transitions a cycle, without clock tree and clock gating.
 - *from*, *to*: ends of the slowest path; of the deepest where there is no timing.
 - *top-k-filter*: its lanes are its input width.
+"""
+_LIBRARY_NOTES = """\
+- *area*, *path*, *fmax*, *power*: {library}, mapped by ABC for delay with a fan-out of at most 16; OpenSTA without
+  wires, ideal clock; outputs of a memory {memory:g} ns behind the clock, its inputs due {setup:g} ns before it; ports
+  count as registers. *path* goes from clock to clock. *power* at {clock:g} ns, every net with {activity:g} transitions
+  a cycle, without clock tree and clock gating.
 """
 _TITLES = (
     "16 lanes at 40 nm",
@@ -52,17 +54,18 @@ Ours is scaled from 180 nm, from low to high; `rtl/sparcade_rtl/synth/scaling.py
 def page_text(sweep: Sweep, rows: Iterable[Row], command: str) -> str:
     """A page of Markdown: the table, what it says and does not, and the engine of 16 lanes beside the paper's."""
     rows, conditions = tuple(rows), sweep.conditions
-    notes = _NOTES.format(
-        library=sweep.library.name if sweep.library else "no library",
-        clock=conditions.clock_ns,
-        activity=conditions.activity,
-        memory=conditions.memory_ns,
-        setup=conditions.memory_setup_ns,
-    )
+    notes = _NOTES
+    if sweep.library is not None:
+        notes += _LIBRARY_NOTES.format(
+            library=sweep.library.name,
+            clock=conditions.clock_ns,
+            activity=conditions.activity,
+            memory=conditions.memory_ns,
+            setup=conditions.memory_setup_ns,
+        )
     parts = [
         "# Synthesis of the RTL",
-        f"Written by `{command}`. Shape: input width {sweep.shape.input_width}, index bits {sweep.shape.index_bits},"
-        f" capacity {sweep.shape.capacity}.",
+        f"Written by `{command}` with {versions()}.",
         _markdown(header(sweep), ((*texts, f"`{start}`", f"`{end}`") for *texts, start, end in map(shown, rows))),
         notes,
         _beside_the_paper(sweep, rows),

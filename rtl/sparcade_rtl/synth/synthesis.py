@@ -33,6 +33,7 @@ _FRONT = [
     "hierarchy -top top",
     "setattr -unset init w:*",
     "synth -flatten -noabc -top top",
+    "setattr -unset init w:*",  # of memories that became flip-flops
 ]
 _TO_GATES = [
     "dfflegalize -cell $_DFF_P_ x",
@@ -49,7 +50,7 @@ _TO_CELLS = [
     "delete t:$scopeinfo",
     "splitnets -ports",
     "clean -purge",
-    "rename -enumerate -pattern u%",
+    "rename -enumerate -pattern u% c:*",
     "read_liberty -lib -ignore_miss_func cells.lib",
     "write_json cells.json",
     "write_verilog -noattr -noexpr -nohex -simple-lhs cells.v",

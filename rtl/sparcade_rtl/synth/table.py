@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable
 from typing import Any
 
+from sparcade_rtl.synth.macros import PREFIX
 from sparcade_rtl.synth.sweep import Row, Sweep
 
 _HEADER = ("block", "score bits", "lanes", "cells", "flip-flops", "NAND2", "depth", "memory [bit]")
@@ -72,7 +73,7 @@ def _record(row: Row) -> dict[str, Any]:
         "depth_from": gates.longest.start,
         "depth_to": gates.longest.end,
         "memory_bits": made.memory_bits,
-        "memories": " ".join(macro.name.removeprefix("memory_") for macro in made.macros),
+        "memories": " ".join(macro.name.removeprefix(PREFIX) for macro in made.macros),
         "library_cells": cells.cells if cells else "",
         "area_um2": f"{cells.area_um2:.0f}" if cells else "",
         "area_nand2": f"{cells.nand2:.1f}" if cells else "",

@@ -48,7 +48,7 @@ def sta(folder: Path, script: list[str]) -> str:
     if not sta_installed():
         raise missing("the command sta", STA_REMEDY)
     (folder / "script.tcl").write_text("\n".join(script) + "\n", encoding="utf-8")
-    return _run(["sta", "-exit", "script.tcl"], folder)
+    return _run(["sta", "-no_init", "-no_splash", "-exit", "script.tcl"], folder)
 
 
 def _run(arguments: list[str], folder: Path) -> str:

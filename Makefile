@@ -1,7 +1,7 @@
 # make run   set up a virtual environment, run the main job on the bundled traces
 # make test  set up everything the tests need, run them
 # make test-rtl  all selections of the RTL's bench: those of the bundled traces, and thousands more
-# make synth  the published table of area, depth, timing and power of the RTL (7 minutes)
+# make synth  the published table of area, depth, timing and power of the RTL (8 minutes)
 # make lint  ruff and mypy, warnings are errors
 
 PYTHON ?= python3.11

@@ -162,7 +162,7 @@ def test_memories_are_left_out() -> None:
 
 
 def test_depth_of_the_engine() -> None:
-    """The check of the full shape is `engine_depth(TopKParams(score_bits=32))`: at most 24, in 15 seconds."""
+    """The check of the full shape is `engine_depth(TopKParams(score_bits=32))`: at most 24, in 20 seconds."""
     longest = engine_depth(TopKParams(lanes=1, input_width=1, score_bits=2, index_bits=1, capacity=4))
     assert 3 <= longest.depth <= 24
     assert longest.end

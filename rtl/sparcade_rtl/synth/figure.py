@@ -7,6 +7,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from sparcade.report.svg import save_svg
 from sparcade_rtl.synth.sweep import Row
@@ -26,8 +27,8 @@ def draw_synthesis(rows: Iterable[Row], svg: Path, png: Path) -> None:
     _panel(axes[0], series, lambda row: row.synthesis.gates.nand2, "area of logic and flip-flops [NAND2]", log=True)
     _panel(axes[1], series, lambda row: row.synthesis.gates.longest.depth, "depth [cells]")
     if timed:
-        _panel(axes[2], series, _path_ns, "slowest path at 180 nm [ns]")
-        _panel(axes[3], series, _power_mw, "power at 180 nm [mW]", log=True)
+        _panel(axes[2], series, _path_ns, "slowest path [ns]")
+        _panel(axes[3], series, _power_mw, "power [mW]", log=True)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     save_svg(figure, svg)
@@ -51,9 +52,13 @@ def _panel(axes: Axes, series: _Series, value: Callable[[Row], float], title: st
     axes.set_xscale("log", base=2)
     axes.set_xticks(lanes, [str(count) for count in lanes])
     if log:
-        axes.set_yscale("log")
+        axes.set_yscale("log", nonpositive="mask")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:,g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
     else:
-        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_ylim(0, 1.1 * max(value(row) for rows in series.values() for row in rows))
     axes.set_title(title, fontsize=10)
     axes.set_xlabel("lanes")
     axes.spines[["top", "right"]].set_visible(False)

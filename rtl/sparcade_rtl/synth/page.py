@@ -46,8 +46,9 @@ Ours is scaled from 180 nm, from low to high; `rtl/sparcade_rtl/synth/scaling.py
   transitions a cycle, whatever a workload does; low: memories used in that share of the cycles, high: in every one.
 - SpAtten: Fig. 13 and Table II (HPCA 2021), TSMC 40 nm at 1 GHz, logic by Genus, FIFOs by CACTI; parallelism 16, two
   FIFOs of 1024 elements. Not said: bits of a score, one engine or both, and over what the power is averaged.
-- So the areas can be compared within their ranges. Of the powers neither can be called the lower one: activity and
-  clock gating, which the paper does not state, weigh more than the difference.
+- So the areas can be compared within their ranges; the clock rests on the stated delay of a memory, scaled as if it
+  were logic. Of the powers neither can be called the lower one: activity and clock gating, which are not known for the
+  paper's engine, weigh more than the difference.
 """
 
 

@@ -14,6 +14,8 @@ from sparcade_rtl.synth.tools import SynthesisError, sta
 
 #: What a port of the block drives, and a pin of a memory loads [pF]: two inputs of OSU's 0.18 um cells.
 PORT_LOAD = 0.02
+#: Slew of the outputs of a memory [ns], of a cell that drives a few.
+_MEMORY_SLEW = 0.1
 _MEMORY_HEADER = """\
 delay_model : table_lookup;
 time_unit : "1ns";
@@ -128,20 +130,18 @@ def _memory_cell(macro: Macro, conditions: Conditions) -> str:
 
 
 def _output(conditions: Conditions) -> str:
-    return f'timing () {{ related_pin : "clk"; timing_type : rising_edge; {_both("cell_", conditions.memory_ns)} }}'
+    delays = _edges("cell_{}", conditions.memory_ns) + _edges("{}_transition", _MEMORY_SLEW)
+    return f'timing () {{ related_pin : "clk"; timing_type : rising_edge; {delays} }}'
 
 
 def _input(conditions: Conditions) -> str:
-    setup = f'timing () {{ related_pin : "clk"; timing_type : setup_rising; {_both("", conditions.memory_setup_ns)} }}'
-    return f"capacitance : {PORT_LOAD}; {setup}"
+    setup = _edges("{}_constraint", conditions.memory_setup_ns)
+    return f'capacitance : {PORT_LOAD}; timing () {{ related_pin : "clk"; timing_type : setup_rising; {setup} }}'
 
 
-def _both(prefix: str, nanoseconds: float) -> str:
-    """A constant for both edges; outputs have a slew as well, a tenth of a nanosecond."""
-    edges = ("rise", "fall")
-    names = [f"{prefix or ''}{edge}" if prefix else f"{edge}_constraint" for edge in edges]
-    slews = [f'{edge}_transition (scalar) {{ values ("0.1"); }}' for edge in edges] if prefix else []
-    return " ".join([*(f'{name} (scalar) {{ values ("{nanoseconds}"); }}' for name in names), *slews])
+def _edges(table: str, nanoseconds: float) -> str:
+    """The same time for both edges, whatever the slew and the load."""
+    return "".join(f'{table.format(edge)} (scalar) {{ values ("{nanoseconds}"); }} ' for edge in ("rise", "fall"))
 
 
 def _find(pattern: str, text: str) -> str:

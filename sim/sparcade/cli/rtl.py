@@ -1,4 +1,4 @@
-"""`sparcade rtl`: the top-k engine as Verilog, its bench, and its proofs."""
+"""`sparcade rtl`: the top-k engine as Verilog, its bench, its proofs, and its synthesis."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sparcade.cli import rtl_synth
+
 if TYPE_CHECKING:
     from sparcade.topk import TopKParams
 
 
 def add_parser(commands: Any) -> None:
     """Add the command and its verbs."""
-    parser = commands.add_parser("rtl", help="the top-k engine in Verilog, its bench and its proofs")
+    parser = commands.add_parser("rtl", help="the top-k engine in Verilog, its bench, proofs and synthesis")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     generate = verbs.add_parser("generate", help="write the engine as plain Verilog")
     _add_shape(generate)
@@ -35,6 +37,7 @@ def add_parser(commands: Any) -> None:
     cycles.set_defaults(function=_cycles)
     prove = verbs.add_parser("prove", help="prove the blocks, and that their planted faults are found")
     prove.set_defaults(function=_prove)
+    rtl_synth.add_verb(verbs)
 
 
 def _add_shape(parser: argparse.ArgumentParser) -> None:

@@ -67,7 +67,7 @@ def page_text(sweep: Sweep, rows: Iterable[Row], command: str) -> str:
     parts = [
         "# Synthesis of the RTL",
         f"Written by `{command}` with {versions()}.",
-        _markdown(header(sweep), ((*texts, f"`{start}`", f"`{end}`") for *texts, start, end in map(shown, rows))),
+        markdown(header(sweep), ((*texts, f"`{start}`", f"`{end}`") for *texts, start, end in map(shown, rows))),
         notes,
         _beside_the_paper(sweep, rows),
     ]
@@ -85,7 +85,7 @@ def _beside_the_paper(sweep: Sweep, rows: Iterable[Row]) -> str:
         return ""
     lines = [(f"ours, {row.params.score_bits} bit", *_spans(scaled)) for row, scaled in compared]
     paper = ("SpAtten", "", "", f"{PAPER_AREA_MM2}", f"{PAPER_CLOCK_GHZ:g}", "", "", f"{PAPER_POWER_W}")
-    return _COMPARISON.format(table=_markdown(_TITLES, [*lines, paper]), activity=sweep.conditions.activity)
+    return _COMPARISON.format(table=markdown(_TITLES, [*lines, paper]), activity=sweep.conditions.activity)
 
 
 def _scaled(sweep: Sweep, row: Row) -> Scaled | None:
@@ -108,6 +108,7 @@ def _spans(scaled: Scaled) -> tuple[str, ...]:
     return tuple(f"{each.low:.3f} to {each.high:.3f}" for each in ranges)
 
 
-def _markdown(titles: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> str:
+def markdown(titles: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> str:
+    """A table."""
     rule = ("---",) * len(titles)
     return "\n".join(f"| {' | '.join(line)} |" for line in (titles, rule, *lines))

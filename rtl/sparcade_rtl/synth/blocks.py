@@ -17,6 +17,7 @@ from sparcade_rtl.quick_select import QuickSelect
 from sparcade_rtl.radix_select import RadixSelect
 from sparcade_rtl.top_k_engine import TopKEngine
 from sparcade_rtl.top_k_filter import TopKFilter
+from sparcade_rtl.verilog import check_shape, check_sorter_shape
 from sparcade_rtl.zero_eliminator import ZeroEliminator
 
 #: Zero eliminator and packer carry scores, as in quick-select. The lanes of the filter are its input width.
@@ -39,8 +40,8 @@ def build_block(name: str, params: TopKParams) -> wiring.Component:
     return block
 
 
-def check_block(name: str) -> None:
-    """Raise a `ConfigError` when there is no block of the name."""
+def check_block(name: str, params: TopKParams) -> None:
+    """Raise a `ConfigError` when there is no block of the name, or not in the shape."""
     if name not in BLOCKS:
         raise ConfigError(
             "there is no such block",
@@ -49,3 +50,4 @@ def check_block(name: str) -> None:
             got=name,
             remedy=did_you_mean(name, BLOCKS),
         )
+    (check_sorter_shape if name == "batcher-sorter" else check_shape)(params)

@@ -104,7 +104,6 @@ def _sweep(options: argparse.Namespace) -> Sweep:
     from sparcade_rtl.synth.blocks import check_block
     from sparcade_rtl.synth.sweep import Sweep
     from sparcade_rtl.synth.timing import Conditions
-    from sparcade_rtl.verilog import check_shape
 
     lanes, score_bits = _numbers("--lanes", options.lanes), _numbers("--score-bits", options.score_bits)
     shape = TopKParams(input_width=options.input_width, index_bits=options.index_bits, capacity=options.capacity)
@@ -118,9 +117,8 @@ def _sweep(options: argparse.Namespace) -> Sweep:
     )
     for bits in score_bits:
         for count in lanes:
-            check_shape(replace(shape, lanes=count, score_bits=bits))
-    for block in sweep.blocks:
-        check_block(block)
+            for block in sweep.blocks:
+                check_block(block, replace(shape, lanes=count, score_bits=bits))
     return sweep
 
 

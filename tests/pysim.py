@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -84,10 +86,11 @@ def run_engine(
     stalls: tuple[float, float] = (0.0, 0.0),
     most: int = 20_000,
     reset_after: int = 0,
+    dump: Path | None = None,
 ) -> EngineRun:
     """Lists of (scores, k) through an engine; ends early after `most` cycles.
 
-    reset_after : first feed it for so many cycles, then reset it and begin anew.
+    reset_after : first feed it for so many cycles, then reset it and begin anew; dump : VCD to write.
     """
     dut, rng, run, reset = build(params), random.Random(seed), EngineRun(), Signal()
     beats = [(scores, at) for scores, _ in lists for at in range(0, len(scores), params.input_width)]
@@ -146,5 +149,6 @@ def run_engine(
     simulator = Simulator(ResetInserter(reset)(dut))
     simulator.add_clock(1e-9)
     simulator.add_testbench(bench)
-    simulator.run()
+    with simulator.write_vcd(str(dump)) if dump else nullcontext():
+        simulator.run()
     return run

@@ -19,11 +19,11 @@ class ListBuffer(wiring.Component):
     Handshake: `next` is the next list to select from, and `bypassed` says that it needs no pass (k = 0 or k >= size):
     its elements are not stored, and `outcome` is its threshold. `there`: a row that was not read yet can be; `pop`
     reads it, and `row` has its lanes in the next cycle. A row is free once read; with `rereads`, only if `release` was
-    set as it was read, and behind its last row the list begins anew until then.
+    set as it was read, and behind its last row the list begins anew until then (there is a cycle between).
     Latency: a row can be read from the cycle behind the one in which its last beat was taken; interval 1.
     """
 
-    def __init__(self, params: TopKParams, *, rereads: bool = False) -> None:
+    def __init__(self, params: TopKParams, rereads: bool = False) -> None:
         self.params, self.rereads = params, rereads
         super().__init__(
             {

@@ -17,6 +17,14 @@ def anything(port: Any) -> Any:
     return port.p.as_value().eq(AnySeq(len(port.p.as_value())))
 
 
+def any_constant(m: Module, bits: int, name: str) -> Any:
+    """An arbitrary value that stays."""
+    kept, free = Signal(bits, name=f"kept_{name}"), Signal(bits, name=f"free_{name}")
+    m.d.comb += free.eq(AnySeq(bits))
+    m.d.sync += kept.eq(Mux(Initial(), free, kept))
+    return Mux(Initial(), free, kept)
+
+
 def ends_within(m: Module, begun: Any, finished: Any, taken: Any, most: int) -> None:
     """No deadlock: once begun, and with the consumer ready in `most` cycles, it has finished."""
     waited = Signal(range(most + 3))
@@ -113,7 +121,7 @@ class PackerProof(StreamProof):
     def check(self, m: Module, dut: Any) -> None:
         bits, lane = 5, len(dut.i.p.lanes[0])
         chosen = Signal(bits, name="chosen")
-        m.d.comb += chosen.eq(self._constant(m, bits))
+        m.d.comb += chosen.eq(any_constant(m, bits, "choice"))
         put, got = Signal(bits), Signal(bits)
         word, known = Signal(lane), Signal()
         fires_in, fires_out = Signal(), Signal()
@@ -148,11 +156,73 @@ class PackerProof(StreamProof):
             m.d.comb += [Assert(closed), Assert(got + dut.o.p.count == put, "all elements came out")]
         ends_within(m, closed, finished, dut.o.ready, 2)
 
-    def _constant(self, m: Module, bits: int) -> Any:
-        kept, free = Signal(bits, name="kept_choice"), Signal(bits, name="free_choice")
-        m.d.comb += free.eq(AnySeq(bits))
-        m.d.sync += kept.eq(Mux(Initial(), free, kept))
-        return Mux(Initial(), free, kept)
+
+class ListBufferProof(Harness):
+    """Two lists come in under stalls and are read under stalls (twice, if that is what the buffer is for): every row has
+    the elements that came, in their order, none before it came, none overwritten or lost.
+
+    One element of one list, chosen by the solver, is followed.
+    """
+
+    LISTS = 2
+
+    def surround(self, m: Module, dut: Any) -> None:
+        params: TopKParams = dut.params
+        bits, width, lanes = count_bits(2 * params.capacity), params.input_width, params.lanes
+        chosen_list, chosen = any_constant(m, 1, "list"), any_constant(m, bits, "place")
+
+        # In: two requests, and their elements.
+        asked = Signal(2)
+        sizes = Signal(data.ArrayLayout(bits, self.LISTS))
+        asks = dut.requests.p
+        m.d.comb += [
+            dut.requests.valid.eq(AnySeq(1) & (asked < self.LISTS)),
+            anything(dut.requests),
+            Assume((asks.size > 0) & (asks.size <= params.capacity)),
+            dut.elements.valid.eq(AnySeq(1)),
+            anything(dut.elements),
+        ]
+        with m.If(dut.requests.valid & dut.requests.ready):
+            m.d.sync += [asked.eq(asked + 1), sizes[asked[0]].eq(asks.size)]
+        coming, seen = Signal(2), Signal(bits)
+        word, known = Signal(params.score_bits), Signal()
+        with m.If(dut.elements.valid & dut.elements.ready):
+            m.d.comb += Assert(coming < asked, "elements nobody asked for")
+            last_beat = seen + width >= sizes[coming[0]]
+            m.d.sync += [seen.eq(Mux(last_beat, 0, seen + width)), coming.eq(coming + last_beat)]
+            for place in range(width):
+                with m.If((coming == chosen_list) & (seen + place == chosen)):
+                    m.d.sync += [word.eq(dut.elements.p[place]), known.eq(1)]
+
+        # Out: a reader that begins, reads and pauses when it likes.
+        begun, reading, pauses, number = Signal(2), Signal(), Signal(), Signal(2)
+        left, at = Signal(bits), Signal(bits)
+        readings = 2 if dut.rereads else 1
+        final = number == readings - 1
+        m.d.comb += [
+            dut.next.ready.eq(AnySeq(1) & ~reading),
+            dut.pop.eq(AnySeq(1) & reading & dut.there & ~pauses),
+            dut.release.eq(final),
+        ]
+        m.d.sync += pauses.eq(0)
+        with m.If(dut.next.valid & dut.next.ready):
+            m.d.comb += Assert(dut.next.p.size == sizes[begun[0]], "requests in their order")
+            m.d.sync += [begun.eq(begun + 1), reading.eq(~dut.bypassed), number.eq(0)]
+            m.d.sync += [left.eq(dut.next.p.size), at.eq(0)]
+        with m.If(dut.pop):
+            m.d.sync += [left.eq(left - lanes), at.eq(at + lanes)]
+            with m.If(left <= lanes):
+                m.d.sync += [number.eq(number + 1), at.eq(0), left.eq(sizes[begun[0] ^ 1]), pauses.eq(1)]
+                m.d.sync += reading.eq(~final)
+        popped, row_list, row_at = Signal(), Signal(), Signal(bits)
+        m.d.sync += [popped.eq(dut.pop), row_list.eq(begun[0] ^ 1), row_at.eq(at)]
+        for lane in range(lanes):
+            here = (row_list == chosen_list) & (row_at + lane == chosen) & (chosen < sizes[row_list])
+            with m.If(popped & here):
+                m.d.comb += [
+                    Assert(known, "a row before its elements"),
+                    Assert(dut.row[lane] == word, "another element"),
+                ]
 
 
 class FilterProof(Harness):

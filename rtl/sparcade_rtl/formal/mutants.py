@@ -52,6 +52,16 @@ MUTANTS = {
     "one tie too many": Mutant(
         module="top_k_filter", proof="filter", old="rank[place] < budget", new="rank[place] <= budget"
     ),
+    "row overwritten": Mutant(
+        module="list_buffer", proof="list buffer", old="(~stores | (used != depth))", new="1"
+    ),
+    "row read twice": Mutant(
+        module="list_buffer", proof="list buffer", old="unread.eq(unread + closes - reads)]",
+        new="unread.eq(unread + closes)]",
+    ),
+    "row before its last beat": Mutant(
+        module="list_buffer", proof="list buffer read again", old="(part == parts - 1)))", new="(part == 0)))"
+    ),
     "ties forgotten between beats": Mutant(
         module="top_k_filter", proof="filter", old="budget - total, 0", new="budget, 0"
     ),

@@ -21,6 +21,7 @@ from sparcade.topk import TopKParams
 from sparcade_rtl.extra import command
 from sparcade_rtl.formal.harness import (
     FilterProof,
+    ListBufferProof,
     PackerProof,
     PrefixSumProof,
     SelectProof,
@@ -34,6 +35,9 @@ _TO_SMT = (
 )
 #: Shape of the filter that is proven: every list of up to four elements.
 SMALL = TopKParams(lanes=2, input_width=2, score_bits=2, index_bits=2, capacity=4)
+#: Shapes of the list buffer: rows of several beats, and rows of several reads.
+WIDE = TopKParams(lanes=2, input_width=1, score_bits=2, capacity=4)
+NARROW = TopKParams(lanes=1, input_width=2, score_bits=2, capacity=4)
 SMALL_RADIX = replace(SMALL, engine="radix-select", radix_bits=1)
 
 
@@ -60,6 +64,12 @@ PROOFS = {
         module="zero_eliminator", block="ZeroEliminator", arguments=(4, 16), harness=ZeroEliminatorProof, cycles=5
     ),
     "packer": Proof(module="packer", block="Packer", arguments=(3, 4), harness=PackerProof, cycles=9),
+    "list buffer": Proof(
+        module="list_buffer", block="ListBuffer", arguments=(NARROW,), harness=ListBufferProof, cycles=18
+    ),
+    "list buffer read again": Proof(
+        module="list_buffer", block="ListBuffer", arguments=(WIDE, True), harness=ListBufferProof, cycles=22
+    ),
     "filter": Proof(module="top_k_filter", block="TopKFilter", arguments=(SMALL,), harness=FilterProof, cycles=16),
     "quick-select": Proof(
         module="quick_select", block="QuickSelect", arguments=(SMALL,), harness=SelectProof, cycles=40

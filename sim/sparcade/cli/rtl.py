@@ -35,6 +35,9 @@ def add_parser(commands: Any) -> None:
     cycles.add_argument("--seed", type=int, default=1, help="of the lists (default: 1)")
     cycles.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="table and picture go here")
     cycles.set_defaults(function=_cycles)
+    waveform = verbs.add_parser("waveform", help="draw the signals of a small selection")
+    waveform.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="SVG to write")
+    waveform.set_defaults(function=_waveform)
     prove = verbs.add_parser("prove", help="prove the blocks, and that their planted faults are found")
     prove.set_defaults(function=_prove)
     rtl_synth.add_verb(verbs)
@@ -112,6 +115,14 @@ def _cycles(options: argparse.Namespace) -> int:
     for point in points:
         print(f"{point.engine:12} n = {point.n:5} k = {point.k:4}: {point.rtl:8.1f} cycles a list, as the model")
     return 0
+
+
+def _waveform(options: argparse.Namespace) -> None:
+    _check_extra()
+    from sparcade_rtl.bench.waveform import draw_waveform
+
+    draw_waveform(options.out)
+    print(f"written to {options.out}")
 
 
 def _differs(difference: Exception) -> int:

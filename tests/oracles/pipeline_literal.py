@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
 
+from oracles.engine_literal import Engine
 from oracles.pipeline_work import (
+    CASCADE_BITS,
     LSB,
     OUT,
     OUT_BITS,
@@ -23,10 +25,11 @@ from oracles.pipeline_work import (
     Row,
     Transaction,
     V,
+    cascade_cycles,
     count_passes,
+    engine_passes,
     pass_sizes,
     plan,
-    selection_cycles,
 )
 from sparcade.accelerator.counters import COUNTERS, Count
 from sparcade.arch.parameters import Arch
@@ -127,18 +130,108 @@ class ProbV:
             m.cascade.heads(row, job.retire)
 
 
+class RtlEngine:
+    """3b, 3c: the top-k engine of docs/rtl.md; its lists are the ranked jobs."""
+
+    def __init__(self, machine: "Machine") -> None:
+        self.m, topk = machine, machine.arch.topk
+        radix = topk.engine == "radix-select"
+        self.engine = Engine(topk.lanes, machine.geometry.width, topk.capacity, radix)
+        self.unasked = deque(job for job in machine.jobs if job.ranked)
+        self.inside: deque[Job] = deque()  # lists whose first beat has entered and whose last row is not taken
+
+    def step(self, t: int) -> bool:
+        """What leaves; whether a beat was tried to be emitted."""
+        if self.inside:
+            self.inside[0].row.counts[Count.TOPK_BUSY] += 1
+        row, self.row_taken, self.entering = self.engine.output, False, False
+        if row is None:
+            return False
+        job = self.inside[0]
+        self.row_taken = not row.elements or self.m.local_v.emit(job, job.emitted, t)
+        if self.row_taken and row.last:
+            job.left_engine = t
+            self.inside.popleft()
+        return row.elements > 0
+
+    def has_room(self) -> bool:
+        return self.engine.takes_beat
+
+    def enter(self, job: Job) -> None:
+        self.entering = True
+        if len(job.entered) == 1:
+            self.inside.append(job)
+
+    def done_with(self, job: Job, t: int) -> bool:
+        """The job is out of the engine since an earlier cycle."""
+        return job.left_engine is not None and job.left_engine < t
+
+    def end(self, t: int) -> None:
+        """The engine's cycle, when all is known that enters and leaves in it."""
+        job = self.unasked[0] if self.unasked else None
+        request = job.candidates if job and job.accepted is not None and job.accepted < t else None
+        if request and self.engine.takes_request:
+            self.unasked.popleft()
+        self.engine.step(request, self.entering, self.row_taken)
+
+
+class ReleasedEngine:
+    """3c: the released engine, a delay: selections one after the other."""
+
+    def __init__(self, machine: "Machine") -> None:
+        self.m = machine
+        self.fifo: deque[Job] = deque()
+        self.room = max(1, machine.arch.topk.capacity // machine.geometry.width)  # beats
+
+    def step(self, t: int) -> bool:
+        """Start a selection, and what leaves; whether a beat was tried to be emitted."""
+        job = self.fifo[0] if self.fifo else None
+        if job is None:
+            return False
+        if job.selected is None and job.entered[0] <= t - self.m.arch.topk.latency:
+            job.selected = t
+        if job.selected is None:
+            return False
+        job.row.counts[Count.TOPK_BUSY] += 1
+        if job.selected + job.search > t or len(job.entered) <= job.gone:
+            return False
+        tried = job.gone < job.value_beats
+        if tried and not self.m.local_v.emit(job, job.gone, t):
+            return True
+        job.gone += 1
+        self.room += 1
+        if job.gone == job.beats:
+            self.fifo.popleft()
+        return tried
+
+    def has_room(self) -> bool:
+        return self.room > 0
+
+    def enter(self, job: Job) -> None:
+        self.room -= 1
+        if len(job.entered) == 1:
+            self.fifo.append(job)
+
+    def done_with(self, job: Job, t: int) -> bool:
+        """The job has emitted all its value beats."""
+        return job.emitted == job.value_beats
+
+    def end(self, t: int) -> None:
+        pass
+
+
 class LocalV:
-    """3. Local V: selections, the FIFO of the engine, the way around it, and the probability FIFO."""
+    """3. Local V: the engine, the way around it, and the probability FIFO."""
 
     def __init__(self, machine: "Machine") -> None:
         self.m = machine
         self.freed: deque[int] = deque()  # when places of the probability FIFO become free
         self.places = machine.arch.probability_fifo
-        self.fifo: deque[Job] = deque()
-        self.room = max(1, machine.arch.topk.capacity // machine.geometry.width)  # beats
-        self.selection_end = 0
+        released = machine.arch.topk.engine == "released-serial"
+        self.engine = ReleasedEngine(machine) if released else RtlEngine(machine)
         self.waiting = deque(machine.jobs)  # next to leave the reorder buffer
         self.beat = 0
+        self.ranked = deque[Job]()  # that have left the reorder buffer, or begun to, and may be in the engine
         self.joining: Request | None = None  # whose emitted beat waits to join its group
 
     def read_probabilities(self, t: int) -> None:
@@ -149,38 +242,9 @@ class LocalV:
             self.freed.popleft()
             self.places += 1
         self.m.decision.drain(t)
-        self._select(t)
-        tried = self._out_of_engine(t)
+        tried = self.engine.step(t)
         self._out_of_reorder(t, tried)
-
-    def _select(self, t: int) -> None:
-        job = next((job for job in self.fifo if job.selected is None), None)
-        if job is None or job.entered[0] > t - self.m.arch.topk.latency:
-            return
-        if self.m.arch.topk.engine == "overlapped":
-            if self.selection_end > t:
-                return
-            self.selection_end = t + job.search
-        elif job is not self.fifo[0]:
-            return
-        job.selected = t
-
-    def _out_of_engine(self, t: int) -> bool:
-        """Whether a beat was tried to be emitted."""
-        job = self.fifo[0] if self.fifo else None
-        if job is None or job.selected is None:
-            return False
-        job.row.counts[Count.TOPK_BUSY] += 1
-        if job.selected + job.search > t or len(job.entered) <= job.gone:
-            return False
-        tried = job.gone < job.value_beats
-        if tried and not self._emit(job, job.gone, t):
-            return True
-        job.gone += 1
-        self.room += 1
-        if job.gone == job.beats:
-            self.fifo.popleft()
-        return tried
+        self.engine.end(t)
 
     def _out_of_reorder(self, t: int, tried: bool) -> None:
         job = self.waiting[0] if self.waiting else None
@@ -193,16 +257,18 @@ class LocalV:
         elif job.final is None or job.final + self.beat > t:
             return
         if job.ranked:
-            if not self.room:
+            if not self.engine.has_room():
                 return
-            self.room -= 1
             job.entered.append(t)
+            self.engine.enter(job)
             if self.beat == 0:
-                self.fifo.append(job)
+                self.ranked.append(job)
         else:
-            if tried or any(other.emitted < other.value_beats for other in self.fifo):
+            while self.ranked and self.engine.done_with(self.ranked[0], t):
+                self.ranked.popleft()
+            if tried or self.ranked:
                 return
-            if self.beat < job.value_beats and not self._emit(job, self.beat, t):
+            if self.beat < job.value_beats and not self.emit(job, self.beat, t):
                 return
         if decision.waits(job):
             decision.take(t)
@@ -223,7 +289,7 @@ class LocalV:
         if job.last_of_row and row.table["token_passes"]:
             self.m.cascade.tokens(row, t + job.beats)
 
-    def _emit(self, job: Job, beat: int, t: int) -> bool:
+    def emit(self, job: Job, beat: int, t: int) -> bool:
         m, row = self.m, job.row
         if beat == 0 and job.first_probability is None:
             job.first_probability = t
@@ -545,6 +611,7 @@ class Accept:
         if self.job is not None or not self.waiting or self.cause(t) is not None:
             return
         job = self.job = self.waiting.popleft()
+        job.accepted = t
         if job.position == 0 and job.row.opens_block:
             m.key_sram.give(-m.geometry.taken_key_lines(job.row.block), -1)
             job.row.counts[Count.KEY_SRAM_WRITES] += m.geometry.key_lines(job.row.block)
@@ -925,9 +992,10 @@ class Cascade:
     def _charge(self, row: Row, what: str) -> int:
         n = row.table[f"{what}_n"]
         sizes = pass_sizes(self.workload, row.table[f"{what}_pass_start"], row.table[f"{what}_passes"])
-        cycles = selection_cycles(self.params, n, sizes, self.params.input_width)
+        passes = engine_passes(self.params, sizes, n, CASCADE_BITS)
+        cycles = cascade_cycles(self.params, n, passes)
         row.counts[Count.CASCADE_BUSY] += cycles
-        count_passes(row, sizes, n)
+        count_passes(row, passes, n)
         return cycles
 
 

@@ -12,20 +12,18 @@ from typing import Any
 
 import numpy as np
 
+from oracles.engine_literal import Candidates, alone, ceil_div
 from sparcade.accelerator.counters import COUNTERS, Count
 from sparcade.arch.parameters import Arch, Sram
-from sparcade.topk import TopKParams, query_cycles
-from sparcade.topk.engine import search_cycles
+from sparcade.topk import TopKParams
 from sparcade.workload.store import Workload, WorkloadShape
 from sparcade.workload.tables import QUERY, ROW
 
 Q, K, LSB, V, OUT = Count.TX_Q, Count.TX_K_MSB, Count.TX_K_LSB, Count.TX_V, Count.TX_OUT  # what a transaction carries
 REGION_ALIGN = 131072  # regions begin on multiples of 128 KiB
 OUT_BITS = 12
-
-
-def ceil_div(a: int, b: int) -> int:
-    return -(-a // b)
+CASCADE_BITS = 32  # of the scores of cascade selections
+RELEASED_OVERHEAD = 3  # cycles of a pass of the released engine beyond its rows
 
 
 # ---- Units of work
@@ -106,8 +104,9 @@ class Job:
 
     row: Row
     query: dict[str, Any]
-    passes: list[int]  # sizes of the local V pass list
-    search: int  # cycles
+    passes: list[int]  # list lengths of the local V passes
+    candidates: Candidates  # as a list for the top-k engine
+    search: int  # cycles, of the released engine
     beats: int
     value_beats: int
     position: int  # in the row
@@ -117,9 +116,11 @@ class Job:
     lsb_request: "Request | None" = None
     final: int | None = None  # first beat in the reorder buffer
     key_free: int | None = None
-    entered: list[int] = field(default_factory=list)  # when each beat entered the FIFO of local V
+    accepted: int | None = None
+    entered: list[int] = field(default_factory=list)  # when each beat entered local V's engine
     selected: int | None = None  # start of its selection
     gone: int = 0  # beats out of the FIFO
+    left_engine: int | None = None  # when its last row was taken
     emitted: int = 0
     first_probability: int | None = None
     retire: int | None = None
@@ -304,9 +305,25 @@ def pass_sizes(workload: Workload, start: int, count: int) -> list[int]:
     return [int(workload.passes["size"][start + i]) for i in range(count)]
 
 
-def selection_cycles(params: TopKParams, n: int, sizes: list[int], width: int, *, search: bool = False) -> int:
-    n_, sizes_, offsets = (np.array(values, np.int64) for values in ([n], sizes, [0, len(sizes)]))
-    return int((search_cycles if search else query_cycles)(params, n_, sizes_, offsets, width)[0])
+def engine_passes(params: TopKParams, sizes: list[int], n: int, bits: int) -> list[int]:
+    """List length of each pass of the engine over n scores, where a quick-select has passes of `sizes`."""
+    if params.engine == "radix-select" and sizes:
+        return [n] * ceil_div(bits, params.radix_bits)
+    return sizes
+
+
+def released_search(params: TopKParams, sizes: list[int]) -> int:
+    """Cycles from the start of a selection to its first probability in the released engine."""
+    return sum(ceil_div(size, params.lanes) + RELEASED_OVERHEAD for size in sizes)
+
+
+def cascade_cycles(params: TopKParams, n: int, passes: list[int]) -> int:
+    """Cycles of a cascade selection on the second engine."""
+    if not passes:
+        return 0
+    if params.engine == "released-serial":
+        return released_search(params, passes) + ceil_div(n, params.input_width)
+    return alone(params.lanes, params.input_width, params.engine == "radix-select", n, passes) + 1
 
 
 def count_passes(row: Row, sizes: list[int], n: int) -> None:
@@ -365,6 +382,17 @@ class Changes:
         return self.arch.wide_words == "8+4" and table["msb_bits"] > 8
 
 
+def kept_where(keys: list[int], values: set[int], query: dict[str, Any]) -> list[bool]:
+    """Elements that local V keeps of what a query sees, where it is the only one of its row."""
+    return [key in values for key in keys[: query["visible"]]]
+
+
+def kept_spread(query: dict[str, Any]) -> list[bool]:
+    """Elements that local V keeps where the workload does not say which."""
+    n, k = query["visible"], query["values"]
+    return [(i + 1) * k // n > i * k // n for i in range(n)]
+
+
 def plan(workload: Workload, arch: Arch, geometry: Geometry) -> list[Row]:
     """The rows with their jobs and blocks."""
     changes = Changes(workload, arch)
@@ -384,10 +412,16 @@ def plan(workload: Workload, arch: Arch, geometry: Geometry) -> list[Row]:
         for n in range(table["queries"]):
             query = changes.query(record, n)
             sizes = pass_sizes(workload, query["pass_start"], query["passes"])
-            search = selection_cycles(arch.topk, query["visible"], sizes, geometry.width, search=True)
+            passes = engine_passes(arch.topk, sizes, query["visible"], arch.topk.score_bits)
+            known = table["queries"] == 1 and arch.key_ids == "workload" and arch.count_rounding == 1
+            keeps = kept_where(keys, set(needed), query) if known else kept_spread(query)
+            kept = [sum(keeps[i : i + geometry.width]) for i in range(0, len(keeps), geometry.width)]
+            over_all = [query["visible"], *passes[1:]] if passes else []  # the first, whatever a count's rounding
+            candidates = Candidates(query["visible"], query["values"], over_all, kept)
+            search = 0 if fused else released_search(arch.topk, passes)
             beats, value_beats = (ceil_div(query[name], geometry.width) for name in ("visible", "values"))
             last_of_row = n + 1 == table["queries"]
-            row.jobs.append(Job(row, query, sizes, 0 if fused else search, beats, value_beats, n, last_of_row, index))
+            row.jobs.append(Job(row, query, passes, candidates, search, beats, value_beats, n, last_of_row, index))
             index += 1
         rows.append(row)
     return rows

@@ -142,7 +142,8 @@ def random_arch(rng: random.Random, workload: Workload | None = None) -> Arch:
             members = max(sum(bool(row.new) for row in block.rows) for block in blocks)
             jobs = [job for row in rows for job in row.jobs]
             beats, value_beats = max(job.beats for job in jobs), max(job.value_beats for job in jobs)
-            candidates = max(max(row.table["keys"], row.table["token_n"], row.table["head_n"]) for row in rows)
+            ranked = [job.visible for job in jobs if job.passes]
+            candidates = max(1, *ranked, *(row.table[name] for row in rows for name in ("token_n", "head_n")))
             work = sum(job.beats * geometry.dwell * (1 + job.query["refetch"]) for job in jobs)
             vectors = sum(len(row.new) + len(row.block.keys) for row in rows)
             if not arch.share_lsb:
@@ -154,6 +155,11 @@ def random_arch(rng: random.Random, workload: Workload | None = None) -> Arch:
             work += reads * latency // under_way
         if work > 4500:
             continue
+        if arch.topk.engine != "released-serial" and not _whole_rows(arch.topk.lanes, geometry.width):
+            continue
+        width = arch.topk.input_width  # of an RTL engine at least that of a beat; without a workload, of any
+        if arch.topk.engine != "released-serial":
+            width = max(width, geometry.width if workload else arch.max_scores_per_cycle)
         return replace(
             arch,
             live_allocations=members + rng.choice([0, 0, 1, 4]),
@@ -162,8 +168,13 @@ def random_arch(rng: random.Random, workload: Workload | None = None) -> Arch:
             reorder_beats=beats + rng.choice([0, 0, 1, beats, 4096]),
             probability_fifo=value_beats + rng.choice([0, 0, 1, 5, 64]),
             softmax=Softmax(latency=rng.choice([0, rng.randint(1, 90)]), fifo_beats=beats + rng.choice([0, 1, 5, 100])),
-            topk=replace(arch.topk, capacity=candidates + rng.choice([0, 0, 1, 7, 1000])),
+            topk=replace(arch.topk, input_width=width, capacity=candidates + rng.choice([0, 0, 1, 7, 1000])),
         )
+
+
+def _whole_rows(lanes: int, width: int) -> bool:
+    """Whole beats make a row of an RTL engine, or whole rows a beat: docs/rtl.md has powers of two only."""
+    return lanes % width == 0 or width % lanes == 0
 
 
 def _least_lines(geometry: Geometry, blocks: list[Block], streams: bool) -> tuple[int, int]:
@@ -219,8 +230,10 @@ def _draw(rng: random.Random) -> Arch:
         layout=layout,
         topk=TopKParams(
             lanes=rng.choice([1, 4, 16]),
-            input_width=rng.choice([1, 4, 8]),
-            engine=rng.choice(["overlapped", "released-serial"]),
+            input_width=rng.choice([1, 4, 8, 16]),
+            engine=rng.choice(["quick-select", "radix-select", "released-serial"]),
+            radix_bits=rng.choice([4, 4, rng.randint(1, 6)]),
+            score_bits=12,
             latency=rng.randint(1, 5),
         ),
         dram=_draw_dram(rng, channels),

@@ -205,15 +205,18 @@ class Engine:
         return False
 
     def _read_buffer(self, one: Selection, most: int) -> int:
-        """Scores read of the oldest unread row."""
-        row = next((row for row in self.rows if row.read < row.elements), None)
-        if row is None:
+        """Scores read: all that are asked for, if they are unread in rows in use, else none."""
+        unread = [row for row in self.rows if row.of is one.of and row.read < row.elements]
+        if sum(row.elements - row.read for row in unread) < most:
             return 0
-        scores = min(most, row.elements - row.read)
-        row.read += scores
-        if row.read == row.elements and (one.last_pass or not self.radix):
-            self.rows.remove(row)
-        return scores
+        missing = most
+        for row in unread:
+            scores = min(missing, row.elements - row.read)
+            row.read += scores
+            missing -= scores
+            if row.read == row.elements and (one.last_pass or not self.radix):
+                self.rows.remove(row)
+        return most
 
     def _begin(self, begins: Candidates) -> None:
         """5."""

@@ -155,8 +155,6 @@ def random_arch(rng: random.Random, workload: Workload | None = None) -> Arch:
             work += reads * latency // under_way
         if work > 4500:
             continue
-        if arch.topk.engine != "released-serial" and not _whole_rows(arch.topk.lanes, geometry.width):
-            continue
         width = arch.topk.input_width  # of an RTL engine at least that of a beat; without a workload, of any
         if arch.topk.engine != "released-serial":
             width = max(width, geometry.width if workload else arch.max_scores_per_cycle)
@@ -170,11 +168,6 @@ def random_arch(rng: random.Random, workload: Workload | None = None) -> Arch:
             softmax=Softmax(latency=rng.choice([0, rng.randint(1, 90)]), fifo_beats=beats + rng.choice([0, 1, 5, 100])),
             topk=replace(arch.topk, input_width=width, capacity=candidates + rng.choice([0, 0, 1, 7, 1000])),
         )
-
-
-def _whole_rows(lanes: int, width: int) -> bool:
-    """Whole beats make a row of an RTL engine, or whole rows a beat: docs/rtl.md has powers of two only."""
-    return lanes % width == 0 or width % lanes == 0
 
 
 def _least_lines(geometry: Geometry, blocks: list[Block], streams: bool) -> tuple[int, int]:

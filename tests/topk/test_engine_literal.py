@@ -17,11 +17,11 @@ from sparcade.topk.lists import LAST, Lists, describe
 from sparcade_rtl.bench.lists import draw_lists
 
 PATIENCE = 5000  # cycles without a transfer that count as a deadlock
-POWERS = [1, 2, 4, 8, 16, 32, 64]
+WIDTHS = [1, 2, 4, 8, 16, 32, 64, 3, 5, 6, 12]
 
 
 def draw_params(rng: random.Random) -> TopKParams:
-    lanes, width = rng.choice(POWERS), rng.choice(POWERS)
+    lanes, width = rng.choice(WIDTHS), rng.choice(WIDTHS)
     longest = rng.choice([1, 2, 3, 5, 8]) * max(lanes, width)
     return TopKParams(
         engine=rng.choice(["quick-select", "radix-select"]),

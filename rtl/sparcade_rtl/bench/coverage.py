@@ -27,7 +27,7 @@ def cover(params: TopKParams, lists: Lists, trace: EngineTrace, offers: dict[str
     asked, sent, out = (_at(at, cycles) for at in (trace.requests, trace.elements, trace.outputs))
     selecting, filtering = now.number > 0, (now.rest > 0) | (now.filter_beats > 0)
     reads = (now.left > 0) & (now.turn == 0)
-    starved = reads & (now.unread_rows == 0) & (shape.rereads | (now.number == 1))
+    starved = reads & (now.unread < np.minimum(now.left, params.lanes)) & (shape.rereads | (now.number == 1))
     situations = {
         "request: taken": asked,
         "request: refused": asks & ~asked,

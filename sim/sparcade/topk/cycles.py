@@ -25,7 +25,7 @@ OCCUPANCY = np.dtype(
         (name, np.int64)
         for name in (
             "list_rows",  # in the list buffer
-            "unread_rows",
+            "unread",  # elements in them, not read in this pass
             "fifo_beats",  # in the delay FIFO
             "due",  # elements to come of the list that comes in
             "number",  # of the pass under way, from 1; 0: none
@@ -156,7 +156,7 @@ def run_engine(
         if t < occupancy.shape[0]:
             now = occupancy[t]
             now.list_rows = e.used
-            now.unread_rows = e.unread
+            now.unread = e.unread
             now.fifo_beats = e.stored + e.offered
             now.due = e.due
             now.number = e.number + 1 if e.left > 0 or e.turn > 0 else 0

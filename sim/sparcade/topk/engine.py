@@ -28,14 +28,13 @@ _REGISTERS = np.dtype(
             "due",
             "stores",
             "following",
-            # List buffer: beats taken, beats in the row that fills, rows in use, rows not read yet (in this pass), rows
-            # of lanes read of a wider one, rows read in this pass
+            # List buffer: beats taken, elements of the list that are in it, rows in use, elements in them that are not
+            # read yet (in this pass), elements of the list that are
             "taken",
-            "part",
+            "filled",
             "used",
             "unread",
-            "piece",
-            "passed",
+            "read",
             # Selection: list, pass, scores of the pass not read, cycles since its last row was; and its outcome
             "chosen",
             "number",
@@ -70,7 +69,9 @@ class EngineShape(NamedTuple):
 
     lanes: int
     width: int  #: elements of a beat
-    rows: int  #: of the list buffer, each max(lanes, width) elements
+    wide: int  #: elements of a row of the list buffer
+    rows: int
+    spare: int  #: rows kept free, as the last beat of a list may close two where one of lanes and width divides not
     fifo: int  #: beats of the delay FIFO
     overhead: int  #: cycles of a pass beyond its rows
     rereads: bool  #: every pass reads the whole list from the list buffer
@@ -78,10 +79,14 @@ class EngineShape(NamedTuple):
 
 def shape_of(params: TopKParams, width: int) -> EngineShape:
     """The engine of some params for beats of `width` elements."""
+    wide = max(params.lanes, width)
+    spare = int(wide % min(params.lanes, width) > 0)
     return EngineShape(
         lanes=params.lanes,
         width=width,
-        rows=-(-params.capacity // max(params.lanes, width)),
+        wide=wide,
+        rows=-(-params.capacity // wide) + spare,
+        spare=spare,
         fifo=max(2, -(-params.capacity // width)),
         overhead=params.pass_overhead,
         rereads=params.engine == "radix-select",
@@ -99,7 +104,7 @@ def empty_engine() -> Record:
 @kernel
 def accepts(shape: EngineShape, e: Record) -> bool:
     """True when a beat that is offered in this cycle is taken."""
-    return bool(e.due > 0 and (e.stores == 0 or e.used < shape.rows) and e.stored < shape.fifo - 1)
+    return bool(e.due > 0 and (e.stores == 0 or e.used < shape.rows - shape.spare) and e.stored < shape.fifo - 1)
 
 
 @kernel
@@ -109,7 +114,7 @@ def step(shape: EngineShape, lists: Lists, e: Record, asks: bool, offers: bool, 
     asks, offers : a request, and a beat, is offered; takes: the consumer takes the row in the output register, if there
     is one (`full`, `count`, `last`, of the list `done`).
     """
-    lanes, width = shape.lanes, shape.width
+    lanes, width, wide = shape.lanes, shape.width, shape.wide
     sizes, keep = lists.sizes, lists.keep
     # What moves in this cycle, from the registers
     free = e.full == 0 or takes
@@ -130,7 +135,8 @@ def step(shape: EngineShape, lists: Lists, e: Record, asks: bool, offers: bool, 
     taken = offers and accepts(shape, e)
     ending = e.due <= width
     starts = e.waits != NOTHING and (e.due == 0 or (taken and ending)) and (e.following == NOTHING or begins)
-    reads = e.left > 0 and e.turn == 0 and ((e.number > 0 and not shape.rereads) or e.unread > 0)
+    buffered = e.number == 0 or shape.rereads
+    reads = e.left > 0 and e.turn == 0 and (not buffered or e.unread >= min(lanes, e.left))
     # Packer and output
     if e.full == 1 and takes:
         e.done += e.last
@@ -172,22 +178,18 @@ def step(shape: EngineShape, lists: Lists, e: Record, asks: bool, offers: bool, 
     e.offered = fetches or (e.offered == 1 and not reads_fifo)
     e.stored += taken - fetches
     # Selection
-    frees = False
+    frees = 0
     if reads:
         over = e.left <= lanes
-        if e.number == 0 or shape.rereads:
+        if buffered:
             again = shape.rereads and e.number + 1 < lists.offsets[e.chosen + 1] - lists.offsets[e.chosen]
-            if over or e.piece == max(lanes, width) // lanes - 1:
-                e.piece = 0
-                e.unread -= 1
-                e.passed += 1
-                frees = not again
-            else:
-                e.piece += 1
-            if over:
-                if again:
-                    e.unread += e.passed
-                e.passed = 0
+            read = e.read + min(lanes, e.left)
+            if not again:
+                frees = (-(-read // wide) if over else read // wide) - e.read // wide
+            e.unread -= read - e.read
+            e.read = 0 if over else read
+            if over and again:
+                e.unread += read
         e.left = 0 if over else e.left - lanes
         e.turn = over
     elif e.turn == ACTS:
@@ -211,13 +213,17 @@ def step(shape: EngineShape, lists: Lists, e: Record, asks: bool, offers: bool, 
             e.left = sizes[e.following]
         e.following = NOTHING
     # Input
-    fills = taken and e.stores == 1 and (ending or e.part == max(lanes, width) // width - 1)
     if taken:
+        if e.stores == 1:
+            filled = e.filled + min(width, e.due)
+            closed = e.filled // wide
+            closes = (-(-filled // wide) if ending else filled // wide) - closed
+            e.used += closes
+            e.unread += (filled if ending else (closed + closes) * wide) - closed * wide
+            e.filled = 0 if ending else filled
         e.taken += 1
         e.due = 0 if ending else e.due - width
-        e.part = 0 if fills or e.stores == 0 else e.part + 1
-    e.used += fills - frees
-    e.unread += fills
+    e.used -= frees
     if starts:
         e.following = e.waits
         e.due = sizes[e.waits]

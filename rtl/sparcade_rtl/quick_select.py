@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from sparcade.topk import ACTS, HEAD_PASSES, PASS_OVERHEAD, TopKParams
+from sparcade.topk import ACTS, PASS_OVERHEAD, TopKParams
 from sparcade_rtl.compare import compare
 from sparcade_rtl.layouts import beats_of, count_bits, flagged, request, threshold
 from sparcade_rtl.list_buffer import ListBuffer
@@ -23,9 +23,9 @@ class QuickSelect(wiring.Component):
 
     A pass reads `lanes` scores per cycle, writes the greater and the smaller ones, compacted, into two memories (a list
     that is read from one is overwritten behind the reading), and counts. The next pass takes the side that holds the
-    k-th. Pivots: the head of the list for `HEAD_PASSES` passes, then what splits the values still possible at the
-    highest bit in which they differ, so there are at most HEAD_PASSES + score_bits + 1 passes, whatever the input
-    (`sparcade.topk.select` lists them).
+    k-th. The pivot is the head of the list, unless the pass before kept more than 7/8 of its own; then it splits the
+    values still possible at the highest bit in which they differ. `sparcade.topk.select` lists the passes, whose number
+    is bounded whatever the input (`most_passes`).
 
     Handshake: `requests` are taken ahead of their `elements`, which come `input_width` a beat (the last may be partial)
     and are buffered; a request with k = 0 or k >= size costs no pass, and its elements are not stored.
@@ -61,7 +61,7 @@ class QuickSelect(wiring.Component):
         size = Signal(size_bits)
         row_index = Signal(range(depth + 1))
         left = Signal(size_bits)
-        passes = Signal(range(HEAD_PASSES + 1))
+        most = Signal(size_bits)  # that a pass keeps if the next one is to begin with the head of its list
         low, high, pivot, span = (Signal(score, name=name) for name in ("low", "high", "pivot", "span"))
         whole = Signal(size_bits)  # size of the request
         # Elements above the k-th, and most below it (rank + 1 + spare = size): a pivot with more on a side is not it.
@@ -140,15 +140,14 @@ class QuickSelect(wiring.Component):
         m.d.sync += loads.eq(restart)
 
         # Those bits of the values that may still differ, and all below: the pivot that splits them keeps the highest.
-        bisects = Signal()
         splits = Signal()
         half = score // 2
         differ_low = Signal(half)
         differ_high = Signal(score - half)
         differing = Cat(Mux(differ_high.any(), ~0, differ_low)[:half], differ_high)
-        m.d.comb += bisects.eq(passes == HEAD_PASSES)
         m.d.sync += [
-            splits.eq((turn == TURN) & bisects),
+            most.eq(size - (size >> 3)),
+            splits.eq((turn == TURN) & (size > most)),
             differ_low.eq(_and_below((low ^ high)[:half])),
             differ_high.eq(_and_below((low ^ high)[half:])),
         ]
@@ -173,7 +172,6 @@ class QuickSelect(wiring.Component):
             m.d.sync += [
                 turn.eq(Mux(stop, 0, TURN)),
                 row_index.eq(0),
-                passes.eq(Mux(bisects, passes, passes + 1)),
             ]
             with m.If(stop):
                 m.d.sync += [
@@ -188,7 +186,7 @@ class QuickSelect(wiring.Component):
                 m.d.sync += [high.eq(pivot ^ span), source.eq(2), size.eq(smaller), rank.eq(~short_below)]
         with m.If(turn == TURN):
             m.d.comb += restart.eq(1)
-            m.d.sync += [left.eq(size), pivot.eq(Mux(source == 1, up.head, down.head))]
+            m.d.sync += [left.eq(size), pivot.eq(Mux(source == 1, up.head, down.head)), span.eq(0)]
 
         # Between lists: the next request, or the outcome of one that needs no pass.
         idle = Signal()
@@ -204,7 +202,6 @@ class QuickSelect(wiring.Component):
                     rank.eq(lists.next.p.k - 1),
                     spare.eq(lists.next.p.size - lists.next.p.k),
                     source.eq(0),
-                    passes.eq(0),
                     low.eq(0),
                     high.eq(~0),
                     span.eq(0),

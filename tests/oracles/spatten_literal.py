@@ -208,14 +208,15 @@ def top_k(scores: list[int], ids: list[int], k: int) -> list[int]:
 
 
 def pass_list(scores: list[int], target: int, bits: int) -> list[Pass]:
-    """design.md Top-k with the 1-based rule of uarch.md 3.2: head pivot for 8 passes, then by the bits."""
+    """design.md Top-k with the 1-based rule of uarch.md 3.2: head pivot, or by the bits."""
     if not 0 < target < len(scores):
         return []
     current, lo, hi = list(scores), 0, 2**bits - 1
     passes: list[Pass] = []
     while True:
         below = 2 ** max(0, (lo ^ hi).bit_length() - 1)  # weight of the highest bit that may differ
-        pivot = current[0] if len(passes) < 8 else hi // below * below
+        by_bits = len(passes) > 0 and len(current) > passes[-1][0] - passes[-1][0] // 8
+        pivot = hi // below * below if by_bits else current[0]
         greater = len([s for s in current if s > pivot])
         equal = len([s for s in current if s == pivot])
         passes.append((len(current), greater, equal))
@@ -227,7 +228,7 @@ def pass_list(scores: list[int], target: int, bits: int) -> list[Pass]:
         else:
             target -= greater + equal
             current = [s for s in current if s < pivot]
-            hi = pivot if len(passes) <= 8 else pivot - 1
+            hi = pivot - 1 if by_bits else pivot
 
 
 def keep_values(p12: list[int], visible: list[int], local_v: LocalV | None) -> tuple[list[int], list[Pass]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from sparcade.topk import ACTS, HEAD_PASSES, TopKParams
+from sparcade.topk import ACTS, TopKParams
 from sparcade.topk.cycles import EngineTrace
 from sparcade.topk.engine import shape_of
 from sparcade.topk.lists import LAST, Lists
@@ -85,11 +85,19 @@ def _of_lists(params: TopKParams, lists: Lists, trace: EngineTrace) -> dict[str,
         "passes: none": passes == 0,
     }
     if params.engine == "quick-select":
-        situations |= {f"passes: {number}": passes == number for number in range(1, HEAD_PASSES + 1)}
-        situations |= {"passes: more, by the bits": passes > HEAD_PASSES}
+        situations |= {f"passes: {number}": passes == number for number in range(1, 9)}
+        situations |= {"passes: more": passes > 8, "pivot: by the bits": _by_bits(lists)}
     else:
         situations |= {"passes: one a digit": passes == params.digits}
     return situations
+
+
+def _by_bits(lists: Lists) -> Bools:
+    """Passes whose pivot is not the head of the list: the one before kept more than 7/8."""
+    before, size = lists.pass_sizes[:-1], lists.pass_sizes[1:]
+    same = np.ones(len(size), np.bool_)
+    same[lists.offsets[1:-1][(lists.offsets[1:-1] > 0) & (lists.offsets[1:-1] < len(lists.pass_sizes))] - 1] = False
+    return same & (size > before - before // 8)
 
 
 def _cut(offers: Bools, cycles: int) -> Bools:

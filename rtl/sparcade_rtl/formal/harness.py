@@ -158,10 +158,10 @@ class PackerProof(StreamProof):
 
 
 class ListBufferProof(Harness):
-    """Two lists come in under stalls and are read under stalls (twice, if that is what the buffer is for): every row has
-    the elements that came, in their order, none before it came, none overwritten or lost.
+    """Two lists come in under stalls and are read under stalls (twice, if that is what the buffer is for).
 
-    One element of one list, chosen by the solver, is followed.
+    Every row has the elements that came, in their order, none before it came, none overwritten or lost: one element of
+    one list, chosen by the solver, is followed.
     """
 
     LISTS = 2

@@ -36,8 +36,8 @@ _TO_SMT = (
 #: Shape of the filter that is proven: every list of up to four elements.
 SMALL = TopKParams(lanes=2, input_width=2, score_bits=2, index_bits=2, capacity=4)
 #: Shapes of the list buffer: rows of several beats, and rows of several reads.
-WIDE = TopKParams(lanes=2, input_width=1, score_bits=2, capacity=4)
-NARROW = TopKParams(lanes=1, input_width=2, score_bits=2, capacity=4)
+WIDE = TopKParams(lanes=2, input_width=1, score_bits=1, capacity=4)
+NARROW = TopKParams(lanes=1, input_width=2, score_bits=1, capacity=4)
 SMALL_RADIX = replace(SMALL, engine="radix-select", radix_bits=1)
 
 

@@ -1,8 +1,8 @@
 """Golden top-k: order-preserving, ties to the lowest index, with the list of quick-select passes.
 
-A pass partitions the current list around a pivot. The pivot is the head of the list for the first `HEAD_PASSES` passes;
-then it splits the values still possible at the highest bit in which they differ, which settles a bit a pass and bounds
-the passes by `HEAD_PASSES + score_bits + 1`. So the pass list depends on the scores and k only, never on the lanes.
+A pass partitions the current list around a pivot: the head of the list, unless the pass before kept more than 7/8 of
+its list; then the pivot splits the values still possible at the highest bit in which they differ, which settles a bit.
+So the pass list depends on the scores and k only, never on the lanes, and is bounded whatever they are (`most_passes`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from sparcade._jit import kernel
-
-#: Passes that take the head of the list as pivot before the bits of the values decide.
-HEAD_PASSES = 8
 
 Ints = npt.NDArray[np.int64]
 
@@ -30,11 +27,24 @@ class Selection:
 
 def select(scores: Ints, k: int, score_bits: int) -> Selection:
     """The k largest of `scores` (unsigned integers below 2^score_bits), ties to the lowest index."""
-    passes = np.empty((HEAD_PASSES + score_bits + 1, 3), np.int64)
+    passes = np.empty((most_passes(scores.shape[0], score_bits), 3), np.int64)
     kept = np.empty(scores.shape[0], np.bool_)
     current = scores.astype(np.int64)
     count = select_kernel(scores.astype(np.int64), k, score_bits, passes, kept, current)
     return Selection(kept=np.flatnonzero(kept), passes=passes[:count].copy())
+
+
+def most_passes(n: int, score_bits: int) -> int:
+    """Bound of the passes over n elements.
+
+    A pass either keeps at most 7/8 (of a list below 8: one less), which only so many can do before the list is empty,
+    or is followed by one that settles a bit; with all bits settled, that is the last one.
+    """
+    shrinking = 0
+    while n > 0:
+        n -= max(1, n // 8)
+        shrinking += 1
+    return shrinking + score_bits + 2
 
 
 @kernel
@@ -55,9 +65,10 @@ def select_kernel(
     low = 0
     high = (1 << score_bits) - 1
     count = 0
+    before = n
     while True:
         pivot, span = current[0], 0
-        if count >= HEAD_PASSES:
+        if count > 0 and size > before - before // 8:
             span = low ^ high
             for shift in (1, 2, 4, 8, 16, 32):
                 span |= span >> shift
@@ -67,6 +78,7 @@ def select_kernel(
         for i in range(size):
             greater += current[i] > pivot
             equal += current[i] == pivot
+        before = size
         passes[count, 0] = size
         passes[count, 1] = greater
         passes[count, 2] = equal

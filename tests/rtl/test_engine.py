@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,14 @@ def test_a_reset_at_any_time_empties_the_engine(cycles: int) -> None:
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_planted_faults_are_seen_in_simulation(name: str) -> None:
-    engine: Any = "radix-select" if MUTANTS[name].proof == "radix-select" else "quick-select"
-    params = TopKParams(engine=engine, lanes=4, input_width=4, score_bits=4, radix_bits=2, capacity=32)
+    proof = MUTANTS[name].proof
+    params = TopKParams(lanes=4, input_width=4, score_bits=4, radix_bits=2, capacity=32)
+    if proof == "radix-select" or "list buffer" in proof:
+        params = replace(params, engine="radix-select")
     lists = draw_lists(params, 30, seed=11)
+    if "list buffer" in proof:  # rows of several beats; a list that does not fit behind the one before
+        params = replace(params, lanes=8, input_width=1, capacity=16)
+        lists = [(np.arange(n) % 13, n // 2) for n in (2, 13, 3, 12, 2, 14, 9, 9)]
     with planted(name) as package:
         engine = importlib.import_module(f"{package}.top_k_engine").TopKEngine
         run = run_engine(engine, params, lists, seed=5, stalls=(0.2, 0.4), most=4000)

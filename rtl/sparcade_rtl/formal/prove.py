@@ -65,10 +65,10 @@ PROOFS = {
     ),
     "packer": Proof(module="packer", block="Packer", arguments=(3, 4), harness=PackerProof, cycles=9),
     "list buffer": Proof(
-        module="list_buffer", block="ListBuffer", arguments=(NARROW,), harness=ListBufferProof, cycles=18
+        module="list_buffer", block="ListBuffer", arguments=(NARROW,), harness=ListBufferProof, cycles=15
     ),
     "list buffer read again": Proof(
-        module="list_buffer", block="ListBuffer", arguments=(WIDE, True), harness=ListBufferProof, cycles=22
+        module="list_buffer", block="ListBuffer", arguments=(WIDE, True), harness=ListBufferProof, cycles=15
     ),
     "filter": Proof(module="top_k_filter", block="TopKFilter", arguments=(SMALL,), harness=FilterProof, cycles=16),
     "quick-select": Proof(

@@ -123,7 +123,7 @@ COUNTERS: dict[Count, Counter] = {
     Count.MACS_PV: _counter("macs_pv", "MACs", "multiply-accumulates of prob x V"),
     Count.SOFTMAX_ELEMENTS: _counter("softmax_elements", "elements", "scores through softmax, recomputation included"),
     Count.IMPORTANCE_UPDATES: _counter("importance_updates", "updates", "probabilities added to token importance"),
-    Count.TOPK_PASSES: _counter("topk_passes", "passes", "quick-select passes, local V and cascade"),
+    Count.TOPK_PASSES: _counter("topk_passes", "passes", "passes of the top-k engines, local V and cascade"),
     Count.TOPK_ELEMENTS: _counter("topk_elements", "elements", "list elements over all passes, and filtered once"),
     Count.REFETCHES: _counter("refetches", "queries", "queries recomputed with the LSB plane"),
     Count.BITS_Q: _counter("bits_q", "bits", "bits of Q the work needs"),

@@ -25,6 +25,14 @@ def any_constant(m: Module, bits: int, name: str) -> Any:
     return Mux(Initial(), free, kept)
 
 
+def stays(m: Module, name: str, port: Any, claim: Any) -> None:
+    """An offer that is not taken is there in the next cycle, too: assumed of an input, asserted of an output."""
+    waited, payload = Signal(name=f"{name}_waited"), Signal(len(port.p.as_value()), name=f"{name}_payload")
+    m.d.sync += [waited.eq(port.valid & ~port.ready), payload.eq(port.p.as_value())]
+    with m.If(waited):
+        m.d.comb += [claim(port.valid), claim(payload == port.p.as_value())]
+
+
 def ends_within(m: Module, begun: Any, finished: Any, taken: Any, most: int) -> None:
     """No deadlock: once begun, and with the consumer ready in `most` cycles, it has finished."""
     waited = Signal(range(most + 3))
@@ -72,10 +80,7 @@ class StreamProof(Harness):
             dut.o.ready.eq(AnySeq(1)),
         ]
         for name, port, claim in (("i", dut.i, Assume), ("o", dut.o, Assert)):
-            waited, payload = Signal(name=f"{name}_waited"), Signal(len(port.p.as_value()), name=f"{name}_payload")
-            m.d.sync += [waited.eq(port.valid & ~port.ready), payload.eq(port.p.as_value())]
-            with m.If(waited):
-                m.d.comb += [claim(port.valid), claim(payload == port.p.as_value())]
+            stays(m, name, port, claim)
         with m.If(Initial()):
             m.d.comb += Assert(~dut.o.valid, "nothing is offered before anything was taken")
         self.check(m, dut)
@@ -240,6 +245,7 @@ class FilterProof(Harness):
             dut.o.ready.eq(AnySeq(1)),
             Assume((dut.thresholds.p.size > 0) & (dut.thresholds.p.size <= params.capacity)),
         ]
+        stays(m, "o", dut.o, Assert)
         limit = Signal(dut.thresholds.p.shape())
         with m.If(dut.thresholds.valid & dut.thresholds.ready):
             m.d.sync += [asked.eq(1), limit.eq(dut.thresholds.p)]

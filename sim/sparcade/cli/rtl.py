@@ -13,13 +13,17 @@ from sparcade.cli import rtl_synth
 if TYPE_CHECKING:
     from sparcade.topk import TopKParams
 
+ENGINES = ("quick-select", "radix-select")
+#: What they are compared with: Verilog only.
+SORTER = "batcher-sorter"
+
 
 def add_parser(commands: Any) -> None:
     """Add the command and its verbs."""
     parser = commands.add_parser("rtl", help="the top-k engine in Verilog, its bench, proofs and synthesis")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     generate = verbs.add_parser("generate", help="write the engine as plain Verilog")
-    _add_shape(generate)
+    _add_shape(generate, *ENGINES, SORTER)
     generate.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="where to write it")
     generate.set_defaults(function=_generate)
     test = verbs.add_parser("test", help="run the engine against the model: values, order and cycles")
@@ -43,8 +47,8 @@ def add_parser(commands: Any) -> None:
     rtl_synth.add_verb(verbs)
 
 
-def _add_shape(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--engine", choices=("quick-select", "radix-select"), default="quick-select")
+def _add_shape(parser: argparse.ArgumentParser, *engines: str) -> None:
+    parser.add_argument("--engine", choices=engines or ENGINES, default=ENGINES[0], help=f"default: {ENGINES[0]}")
     parser.add_argument("--radix-bits", type=int, default=4, metavar="N", help="bits a radix pass settles (default: 4)")
     parser.add_argument("--lanes", type=int, default=16, help="scores compared per cycle in a pass (default: 16)")
     parser.add_argument("--input-width", type=int, default=8, metavar="N", help="elements per beat (default: 8)")
@@ -69,11 +73,13 @@ def _check_extra() -> None:
 
 
 def _generate(options: argparse.Namespace) -> None:
+    sorter = options.engine == SORTER
+    options.engine = ENGINES[0] if sorter else options.engine
     params = _shape(options)
     from sparcade._files import new_file
-    from sparcade_rtl.verilog import generate
+    from sparcade_rtl.verilog import generate, generate_sorter
 
-    text = generate(params)
+    text = generate_sorter(params) if sorter else generate(params)
     with new_file(options.out) as fresh:
         fresh.write_text(text)
     print(f"{options.out}: {text.count(chr(10)):,} lines, {params.lanes} lanes, {params.score_bits} bit scores")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.asserts import AnySeq, Initial
-from amaranth.hdl import Assert, Assume, Const, Elaboratable, Module, Mux, Signal
+from amaranth.hdl import Assert, Assume, Elaboratable, Module, Mux, Signal
 from amaranth.lib import data
 
 from sparcade.topk import PASS_OVERHEAD, TopKParams
@@ -295,7 +295,7 @@ class SelectProof(Harness):
             Assume((dut.requests.p.size > 0) & (dut.requests.p.size <= params.capacity)),
             dut.elements.valid.eq(asked),
             anything(dut.elements),
-            dut.thresholds.ready.eq(1),
+            dut.thresholds.ready.eq(AnySeq(1)),
         ]
         with m.If(dut.requests.ready & ~asked):
             m.d.sync += [asked.eq(1), ask.eq(dut.requests.p)]
@@ -310,8 +310,9 @@ class SelectProof(Harness):
         equal: Any = sum(there[place] & (scores[place] == threshold.score) for place in range(params.capacity))
         m.d.comb += needless.eq((ask.k == 0) | (ask.k >= ask.size))
         finished = Signal()
+        stays(m, "thresholds", dut.thresholds, Assert)
         with m.If(dut.thresholds.valid):
-            m.d.sync += finished.eq(1)
+            m.d.sync += finished.eq(dut.thresholds.ready)
             m.d.comb += [Assert(~finished, "one threshold a list"), Assert(threshold.size == ask.size)]
             with m.If(needless):
                 m.d.comb += Assert(
@@ -324,4 +325,4 @@ class SelectProof(Harness):
                     Assert(above + threshold.ties == ask.k, "exactly k"),
                 ]
         longest = params.capacity // params.lanes + PASS_OVERHEAD
-        ends_within(m, asked, finished, Const(1), params.capacity + params.capacity * longest)
+        ends_within(m, asked, finished, dut.thresholds.ready, params.capacity + params.capacity * longest)

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from sparcade._jit import kernel
 from sparcade.arch import Arch
-from sparcade.policy.protocol import IMPORTANCE_BITS
 from sparcade.topk.cycles import alone_cycles, interval_cycles
 from sparcade.topk.lists import Lists, engine_passes, make_lists
+from sparcade.topk.params import IMPORTANCE_BITS
 from sparcade.topk.released import released_search
 from sparcade.workload import Workload
 

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from sparcade.numerics.fixed_point import PROBABILITY_BITS
+from sparcade.topk.params import IMPORTANCE_BITS
 
 Ids = npt.NDArray[np.int64]
 
-#: Importance scores are 32-bit unsigned with 12 fractional bits; local V scores are 12-bit probabilities.
-IMPORTANCE_BITS = 32
+#: Local V scores are 12-bit probabilities.
 LOCAL_BITS = PROBABILITY_BITS
 IMPORTANCE_MAX = (1 << IMPORTANCE_BITS) - 1
 

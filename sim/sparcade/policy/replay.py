@@ -17,7 +17,6 @@ from sparcade.numerics.attention import attend_heads, weigh_heads
 from sparcade.numerics.fixed_point import ONE, KeyFormat
 from sparcade.policy.answers import ask, check_bits, check_choice, policy_error
 from sparcade.policy.protocol import (
-    IMPORTANCE_BITS,
     IMPORTANCE_MAX,
     LOCAL_BITS,
     HeadState,
@@ -30,6 +29,7 @@ from sparcade.policy.protocol import (
 from sparcade.policy.result import LayerKey, LayerOutput, PolicyResult
 from sparcade.policy.spatten import SpAtten
 from sparcade.policy.tensors import LayerWords, SequenceTensors
+from sparcade.topk.params import IMPORTANCE_BITS
 from sparcade.trace import AttentionTrace, ModelShape
 from sparcade.workload.builder import WorkloadBuilder
 from sparcade.workload.store import WorkloadShape

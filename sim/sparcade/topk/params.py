@@ -7,6 +7,8 @@ from typing import Literal
 
 from sparcade.config import check_counts
 
+#: Importance scores, which cascade selections rank, are 32-bit unsigned with 12 fractional bits.
+IMPORTANCE_BITS = 32
 #: Cycles a pass costs beyond its rows, as in the RTL of each engine.
 PASS_OVERHEAD = 5
 RADIX_PASS_OVERHEAD = 4

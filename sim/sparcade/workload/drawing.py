@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sparcade.errors import ConfigError
-from sparcade.policy.protocol import IMPORTANCE_BITS, LOCAL_BITS
+from sparcade.policy.protocol import LOCAL_BITS
+from sparcade.topk.params import IMPORTANCE_BITS
 from sparcade.topk.selection import Selection, select
 from sparcade.workload.builder import WorkloadBuilder
 from sparcade.workload.csv_rules import candidates

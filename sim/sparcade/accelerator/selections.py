@@ -18,6 +18,7 @@ from sparcade.workload import Workload
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,7 @@ def local_selections(
     sizes, offsets = engine_passes(params, visible, *_passes(workload, starts, queries["passes"]))
     if params.engine == "released-serial":
         return _selections(released_search(params, sizes, offsets), visible, sizes, offsets)
-    kept = np.zeros(int((-(-visible // width))[ranked].sum()), np.int64)
+    kept = np.zeros(int((-(-visible // width))[ranked].sum()), np.uint8)
     known = (wide["queries"] == 1) & (arch.key_ids == "workload") & (arch.count_rounding == 1)
     owner = np.repeat(np.arange(len(known)), wide["queries"])
     ids, places = (workload.key_ids, workload.value_ids), (wide["key_start"], wide["value_start"], wide["values"])
@@ -71,7 +72,7 @@ def local_selections(
 def no_lists() -> Lists:
     """Lists of an engine that has none."""
     none = np.zeros(0, np.int64)
-    return make_lists(none, none, none, np.zeros(1, np.int64), none, 1)
+    return make_lists(none, none, none, np.zeros(1, np.int64), np.zeros(0, np.uint8), 1)
 
 
 def _selections(cycles: Ints, n: Ints, sizes: Ints, offsets: Ints, lists: Lists | None = None) -> Selections:
@@ -97,7 +98,7 @@ def _only(chosen: Bools, sizes: Ints, offsets: Ints) -> tuple[Ints, Ints]:
 @kernel
 def _keep(
     key_ids: npt.NDArray[np.uint32], value_ids: npt.NDArray[np.uint32], key_start: Ints, value_start: Ints, union: Ints,
-    owner: Ints, known: Bools, visible: Ints, values: Ints, ranked: Bools, width: int, kept: Ints,
+    owner: Ints, known: Bools, visible: Ints, values: Ints, ranked: Bools, width: int, kept: Bytes,
 ) -> None:  # fmt: skip
     """Elements kept of each beat: as the ids of a row with one query say, else spread evenly over the list."""
     beat = 0

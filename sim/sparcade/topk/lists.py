@@ -27,9 +27,9 @@ class Lists(NamedTuple):
     beats: Bytes  #: [beats of all lists] elements kept of each beat, and LAST in the last of a list
 
 
-def make_lists(sizes: Ints, keep: Ints, pass_sizes: Ints, offsets: Ints, kept: Ints, width: int) -> Lists:
+def make_lists(sizes: Ints, keep: Ints, pass_sizes: Ints, offsets: Ints, kept: Bytes, width: int) -> Lists:
     """Lists with the elements kept of each beat: [beats of all lists] of `width` elements."""
-    beats = kept.astype(np.uint8)
+    beats = kept.copy()
     beats[np.cumsum(-(-sizes // width))[sizes > 0] - 1] |= LAST
     return Lists(sizes, keep, pass_sizes, offsets, beats)
 
@@ -59,6 +59,6 @@ def describe(params: TopKParams, lists: list[tuple[Ints, int]]) -> Lists:
         sizes,
         np.array([k for _, k in lists], np.int64),
         *engine_passes(params, sizes, np.concatenate(passes), offsets),
-        np.concatenate(kept),
+        np.concatenate(kept).astype(np.uint8),
         params.input_width,
     )

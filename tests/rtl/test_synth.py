@@ -161,11 +161,23 @@ def test_memories_are_left_out() -> None:
     assert register_file.gates.flip_flops == 32
 
 
-def test_depth_of_the_engine() -> None:
-    """The check of the full shape is `engine_depth(TopKParams(score_bits=32))`: at most 24, in 20 seconds."""
-    longest = engine_depth(TopKParams(lanes=1, input_width=1, score_bits=2, index_bits=1, capacity=4))
-    assert 3 <= longest.depth <= 24
+def test_the_engine_is_at_most_24_cells_deep() -> None:
+    """16 lanes, scores of 32 bits: what is asked for 1 GHz at 40 nm."""
+    longest = engine_depth(TopKParams(score_bits=32))
+    assert 12 <= longest.depth <= 24
     assert longest.end
+
+
+@needs_sta
+@pytest.mark.rtl_full
+@pytest.mark.skipif(not DEFAULT_LIBRARY.exists(), reason="OSU's library is not installed")
+@pytest.mark.parametrize("block", ["top-k-engine", "top-k-engine-radix"])
+def test_the_engine_takes_at_most_6_ns_at_180_nm(block: str) -> None:
+    params = TopKParams(score_bits=32)
+    made = synthesise(build_block(block, params), read_library(DEFAULT_LIBRARY), Conditions())
+    assert made.gates.longest.depth <= 24
+    assert made.timing is not None
+    assert 1 < made.timing.path_ns <= 6.3
 
 
 @needs_sta

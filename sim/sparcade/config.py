@@ -103,7 +103,7 @@ def override(cls: type[T], value: T, settings: Iterable[str], *, where: str) -> 
                 got=repr(setting),
                 remedy="write the key, '=', and the value",
             )
-        _check_path(cls, path, setting)
+        check_path(cls, path, where=f"--set {setting}", got=setting)
         table, kind = nested, typing.cast(Any, cls)
         for part in path[:-1]:
             kind = _without_none(typing.get_type_hints(kind)[part])
@@ -142,14 +142,15 @@ def unknown_key(key: str, known: Iterable[str], *, where: str) -> ConfigError:
     )
 
 
-def _check_path(cls: Any, path: list[str], setting: str) -> None:
+def check_path(cls: Any, path: list[str], *, where: str, got: str) -> None:
+    """Raise a `ConfigError` if a dataclass has no field of that path, such as ["dram", "channels"]."""
     for depth, part in enumerate(path):
         if not dataclasses.is_dataclass(cls):
             raise ConfigError(
                 f"{'.'.join(path[:depth])!r} has no parts",
-                where=f"--set {setting}",
+                where=where,
                 expected=f"{'.'.join(path[:depth])}=VALUE",
-                got=repr(setting),
+                got=repr(got),
                 remedy="drop the last name of the key",
             )
         hints = typing.get_type_hints(cls)
@@ -158,7 +159,7 @@ def _check_path(cls: Any, path: list[str], setting: str) -> None:
             near = _nearest(cls, part)
             raise ConfigError(
                 f"there is no setting {'.'.join(path)!r}",
-                where=f"--set {setting}",
+                where=where,
                 expected="one of: " + ", ".join(f"{prefix}.{name}".lstrip(".") for name in sorted(hints)),
                 got=repr(".".join(path)),
                 remedy=f"did you mean {f'{prefix}.{near}'.lstrip('.')!r}?" if near else "use one of the names above",

@@ -78,7 +78,7 @@ def axis(name: str, given: Any) -> Axis:
 
 
 def choose(axes: Sequence[Axis], *, method: Method, samples: int, seed: int) -> Iterator[tuple[Value, ...]]:
-    """Values of all axes, point by point. Each axis has a random stream of its own: a new axis leaves the others alone."""
+    """Values of all axes, point by point. Each axis has a random stream of its own: a new axis leaves others alone."""
     if method == "grid":
         yield from itertools.product(*(axis.values for axis in axes))
         return

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sparcade.arch import Arch
-from sparcade.config import check_path, read_toml
+from sparcade.config import check_path, check_value, read_toml
 from sparcade.errors import ConfigError, did_you_mean
 from sparcade.policy import PolicyConfig
 from sparcade.sweep.axes import METHODS, Axis, Method, axis
@@ -110,7 +110,7 @@ def _build(tables: dict[str, Any], where: Callable[..., str]) -> Sweep:
     )
     fixed = {}
     for name, value in _flat(_table(tables, "set", where), ()).items():
-        _check_setting(name, where("set", name))
+        hint = _field(name, where("set", name))
         if isinstance(value, dict) or name in names:
             raise ConfigError(
                 "a fixed setting is a value, and no axis",
@@ -119,6 +119,7 @@ def _build(tables: dict[str, Any], where: Callable[..., str]) -> Sweep:
                 got=repr(value) if name not in names else f"{name!r}, also an axis",
                 remedy="take it out of [set], or out of [axes]",
             )
+        check_value(hint, value, where=where("set", name))
         fixed[name] = value
     compare = tables.get("compare")
     if compare is not None and not isinstance(compare, str):
@@ -174,7 +175,7 @@ def _axes(tables: dict[str, Any], method: Method, where: Callable[..., str]) -> 
     axes = []
     for name, given in _flat(_table(tables, "axes", where), ()).items():
         place = where("axes", name)
-        _check_setting(name, place)
+        hint = _field(name, place)
         try:
             found = axis(name, given)
             if method == "grid" and not found.values:
@@ -187,6 +188,8 @@ def _axes(tables: dict[str, Any], method: Method, where: Callable[..., str]) -> 
                 got=str(error),
                 remedy=f"such as {name} = [2, 4, 8]",
             ) from None
+        for value in found.values or (found.low, found.high):
+            check_value(hint, value, where=place)
         axes.append(found)
     return tuple(axes)
 
@@ -235,12 +238,12 @@ def _expression(text: Any, known: tuple[str, ...], place: str) -> Expression:
     return parsed
 
 
-def _check_setting(name: str, place: str) -> None:
-    """Raise a `ConfigError` unless it is a field of the arch, or with "policy." in front of the policy."""
+def _field(name: str, place: str) -> Any:
+    """Type of a field of the arch, or with "policy." in front of the policy; a `ConfigError` without such a field."""
     policy = name.startswith("policy.")
     cls: type = PolicyConfig if policy else Arch
     try:
-        check_path(cls, name.removeprefix("policy.").split("."), where=place, got=name)
+        return check_path(cls, name.removeprefix("policy.").split("."), where=place, got=name)
     except ConfigError as error:
         if not policy:
             raise

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from sparcade.version import MODEL_VERSION
 DEFINITION = "sweep.json"
 _TABLE = "points"
 _STATE = "points.json"
+#: Floats read as they were written: an option before pandas 3, the default since.
+_EXACT: dict[str, Any] = {"float_precision": "round_trip"} if pd.__version__ < "3" else {}
 _WHOLE = frozenset(
     name
     for name, unit in METRICS.items()
@@ -40,7 +42,7 @@ def compact(sweep: Sweep, points: Sequence[Point], folder: Path) -> Path:
         records = Records(folder)
         records.refresh()
         frame = _frame(sweep, points, records)
-        parquet = importlib.util.find_spec("pyarrow") is not None
+        parquet = find_spec("pyarrow") is not None
         path, other = (folder / f"{_TABLE}.{kind}" for kind in (("parquet", "csv") if parquet else ("csv", "parquet")))
         with new_file(path) as fresh:
             if parquet:
@@ -73,7 +75,7 @@ def read_sweep(folder: str | Path) -> pd.DataFrame:
             path = folder / state["table"]
             if path.suffix == ".parquet":
                 return pd.read_parquet(path, engine="pyarrow")
-            return _typed(pd.read_csv(path, float_precision="round_trip", keep_default_na=False, na_values=[""]))
+            return _typed(pd.read_csv(path, keep_default_na=False, na_values=[""], **_EXACT))
     except (OSError, ValueError, LookupError, TypeError, ImportError):
         pass  # no table yet, or one of another machine's format: the shards have all
     records.refresh()

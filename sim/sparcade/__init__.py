@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sparcade.dram import DramSystem, load_device
     from sparcade.evaluation import Evaluation, evaluate
     from sparcade.policy import Policy, TopK, apply, load_policy
-    from sparcade.sweep import SweepResult, pareto_front, read_sweep
+    from sparcade.sweep import SweepResult, pareto_front, progress_line, read_sweep
     from sparcade.trace import AttentionTrace, synthesize
     from sparcade.workload import Workload
 
@@ -46,6 +46,7 @@ __all__ = [
     "load_device",
     "load_policy",
     "pareto_front",
+    "progress_line",
     "read_sweep",
     "simulate",
     "sweep",
@@ -59,7 +60,7 @@ _HOMES = {
     "dram": ("DramSystem", "load_device"),
     "evaluation": ("Evaluation", "evaluate"),
     "policy": ("Policy", "TopK", "apply", "load_policy"),
-    "sweep": ("SweepResult", "pareto_front", "read_sweep"),
+    "sweep": ("SweepResult", "pareto_front", "progress_line", "read_sweep"),
     "trace": ("AttentionTrace", "synthesize"),
     "workload": ("Workload",),
 }

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from sparcade.accelerator.counters import COUNTERS
-from sparcade.accelerator.plan import make_plan
+from sparcade.accelerator.plan import Plan, make_plan
 from sparcade.accelerator.result import KINDS, RunResult
 
 #: Names of the bounds, in the order they are printed.
@@ -21,9 +21,9 @@ BOUNDS = ("dram", "qk", "topk", "pv")
 _MOVED = frozenset(f"tx_{kind}" for kind in KINDS)
 
 
-def bound_cycles(run: RunResult) -> dict[str, int]:
-    """Cycles each bound needs for the whole run; the DRAM's are rounded up per phase."""
-    per_row, per_cycle = _work(run)
+def bound_cycles(run: RunResult, plan: Plan | None = None) -> dict[str, int]:
+    """Cycles each bound needs for the whole run, made from `plan`; those of the DRAM are rounded up per phase."""
+    per_row, per_cycle = _work(run, plan or make_plan(run.workload, run.arch))
     phases = [run.phase("prefill"), run.phase("decode")]
     moved = run.counts[:, [column for column, counter in COUNTERS.items() if counter.name in _MOVED]].sum(axis=1)
     dram = sum(math.ceil(int(moved[phase].sum()) / per_cycle) for phase in phases)
@@ -36,7 +36,7 @@ def bounds_frame(run: RunResult, *by: str) -> pd.DataFrame:
     dram: transactions moved at peak bandwidth; qk: beats of keys, twice for a recomputed query; topk: occupancy of
     the local V engine; pv: beats of values.
     """
-    per_row, per_cycle = _work(run)
+    per_row, per_cycle = _work(run, make_plan(run.workload, run.arch))
     table = run.frame(*by)
     keys = [run.keys(name) for name in by]
     for name in BOUNDS[1:]:
@@ -51,9 +51,8 @@ def bounds_frame(run: RunResult, *by: str) -> pd.DataFrame:
     return table[columns]
 
 
-def _work(run: RunResult) -> tuple[dict[str, npt.NDArray[Any]], float]:
+def _work(run: RunResult, plan: Plan) -> tuple[dict[str, npt.NDArray[Any]], float]:
     """Cycles each row needs of Q x K, local V top-k and prob x V, and the transactions of a cycle at peak bandwidth."""
-    plan = make_plan(run.workload, run.arch)
     jobs, arch = plan.jobs, run.arch
     dwell = int(plan.geometry.dwell)
     serial = jobs.beats if arch.topk.engine == "released-serial" else 0

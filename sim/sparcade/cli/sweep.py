@@ -26,6 +26,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--shard", type=_shard, default=(1, 1), metavar="i/n", help="only every n-th point, from the i-th"
     )
+    parser.add_argument("--dask", metavar="ADDRESS", help="compute on the workers of a Dask scheduler")
     parser.add_argument("--retry", action="store_true", help="compute failed points again")
     parser.set_defaults(function=sweep)
 
@@ -41,11 +42,13 @@ def _shard(text: str) -> tuple[int, int]:
 def sweep(options: argparse.Namespace) -> int:
     """Carry out the command; 1 when points failed."""
     from sparcade.sweep import progress_line, run_sweep
+    from sparcade.sweep.executors import dask_executor
 
     result = run_sweep(
         options.file,
         out=options.out,
         workers=options.workers,
+        executor=dask_executor(options.dask) if options.dask else None,
         shard=options.shard,
         retry=options.retry,
         progress=progress_line(),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from sparcade.accelerator import RunResult, simulate
 from sparcade.accelerator.bounds import BOUNDS, bound_cycles
+from sparcade.accelerator.plan import make_plan
 from sparcade.accelerator.result import KINDS
+from sparcade.accelerator.simulate import simulate_plan
 from sparcade.arch import Arch
-from sparcade.energy import PARTS, load_profile
+from sparcade.energy import PARTS, EnergyProfile, load_profile
 from sparcade.evaluation import Evaluation
 from sparcade.workload import Workload
 
@@ -59,12 +62,13 @@ def measure(workload: Workload, accuracy: dict[str, float], arch: Arch, baseline
     SparcadeError
         When the workload does not fit the arch.
     """
-    run = simulate(workload, arch)
+    plan = make_plan(workload, arch)
+    run = simulate_plan(plan, workload, arch)
     evaluation = Evaluation(
-        run=run, profile=load_profile(), baseline=None if baseline is None else simulate(baseline, arch)
+        run=run, profile=_profile(), baseline=None if baseline is None else simulate(baseline, arch)
     )
     part = evaluation.part(run, None)
-    bounds = bound_cycles(run)
+    bounds = bound_cycles(run, plan)
     compared = evaluation.comparison().get("total", {})
     return {
         "cycles": run.cycles,
@@ -96,3 +100,8 @@ def measure(workload: Workload, accuracy: dict[str, float], arch: Arch, baseline
 
 def _phase_cycles(run: RunResult, phase: str) -> int:
     return run.total(run.phase(phase))["cycles"]
+
+
+@functools.cache
+def _profile() -> EnergyProfile:
+    return load_profile()

@@ -15,7 +15,7 @@ import pandas as pd
 
 from sparcade.errors import ConfigError, SweepError
 from sparcade.sweep.definition import Sweep, load_sweep
-from sparcade.sweep.executors import cpu_count, default_executor, kernels_are_compiled
+from sparcade.sweep.executors import cpu_count, default_executor, kernels_are_compiled, start_server
 from sparcade.sweep.points import Point, grouped, points_of
 from sparcade.sweep.progress import Progress
 from sparcade.sweep.replays import is_kept
@@ -91,6 +91,9 @@ def run_sweep(
     sweep = source if isinstance(source, Sweep) else load_sweep(source)
     folder = _folder(source, out)
     index, count = _checked_shard(shard)
+    workers = cpu_count() if workers is None else workers
+    if executor is None and workers > 1 and measure is measure_point:
+        start_server()
     points = points_of(sweep)
     mine = list({point.key: point for point in points}.values())[index - 1 :: count]
     try:
@@ -98,7 +101,7 @@ def run_sweep(
         write_definition(sweep, folder)
         collector = _Collector(sweep, folder, mine, retry=retry, chunk=chunk, progress=progress, measure=measure)
         if collector.missing():
-            _compute(collector, executor, cpu_count() if workers is None else workers)
+            _compute(collector, executor, workers)
         table = compact(sweep, points, folder)
     except OSError as error:
         raise refused(folder, error) from error

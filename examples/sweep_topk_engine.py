@@ -21,4 +21,4 @@ if __name__ == "__main__":
         progress=sparcade.progress_line(),
     )
     table = result.frame.pivot(index="topk.lanes", columns="topk.engine", values="speedup")
-    print("speedup over dense on the same hardware", table.to_string(float_format="%.2f"), sep="\n")
+    print("speedup over dense on the same hardware", table.astype(float).round(2).to_string(), sep="\n")

@@ -94,6 +94,7 @@ def test_killed_at_fifty_random_moments(tmp_path: Path) -> None:
         if code == 0:
             assert len(found) == POINTS
             assert table(folder) == expected
+            assert not list(folder.glob(".points*"))
             whole += 1
             before = set()
             shutil.rmtree(folder)

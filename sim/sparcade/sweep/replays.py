@@ -38,6 +38,7 @@ def replayed(folder: Path, replay: Replay) -> tuple[Workload, dict[str, float]]:
     with locked(base / f"{replay.key}.lock"):
         kept = _load(base, replay.key)
         if kept is None:
+            remove_leftovers(base, replay.key)
             _compute(base, replay)
             kept = _load(base, replay.key)
     assert kept is not None
@@ -58,6 +59,12 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def remove_leftovers(folder: Path, stem: str) -> None:
+    """Remove what a killed process left of files of a name that it was writing; the caller holds their lock."""
+    for path in folder.glob(f".{stem}.*"):
+        path.unlink(missing_ok=True)
 
 
 def _load(base: Path, key: str) -> tuple[Workload, dict[str, float]] | None:

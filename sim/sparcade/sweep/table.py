@@ -17,7 +17,7 @@ from sparcade.errors import ConfigError, did_you_mean
 from sparcade.sweep.definition import POINT_NAMES, Sweep, load_sweep
 from sparcade.sweep.metrics import METRICS
 from sparcade.sweep.points import Point, number, points_of
-from sparcade.sweep.replays import locked
+from sparcade.sweep.replays import locked, remove_leftovers
 from sparcade.sweep.store import Records, shard_sizes
 from sparcade.version import MODEL_VERSION
 
@@ -39,6 +39,7 @@ def compact(sweep: Sweep, points: Sequence[Point], folder: Path) -> Path:
     One process at a time: the last to come sees what all have finished.
     """
     with locked(folder / "compact.lock"):
+        remove_leftovers(folder, _TABLE)
         records = Records(folder)
         records.refresh()
         frame = _frame(sweep, points, records)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from sparcade.sweep import run_sweep
-from sweep_support import POINTS, SWEEP, fork, lines, quick, wait
+from sweep_support import POINTS, SWEEP, fork, lines, quick, together, wait
 
 KILLS = 50
 
@@ -105,7 +105,7 @@ def test_killed_at_fifty_random_moments(tmp_path: Path) -> None:
 def test_two_at_once_share_the_work(tmp_path: Path) -> None:
     run_sweep(SWEEP, out=tmp_path / "alone", workers=1, measure=quick)
     for _ in range(3):
-        pids = [fork(lambda: run_sweep(SWEEP, out=tmp_path / "both", workers=2, measure=quick)) for _ in range(2)]
+        pids = [fork(lambda: run_sweep(SWEEP, out=tmp_path / "both", workers=2, measure=together)) for _ in range(2)]
         assert [wait(pid) for pid in pids] == [0, 0]
         keys = [line["key"] for line in lines(tmp_path / "both")]
         assert len(keys) == len(set(keys)) == POINTS

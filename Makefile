@@ -54,7 +54,7 @@ $(VENV)/.base: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.base
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,trace,rtl]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,trace,rtl,sweep,cluster]'
 	@touch $@
 
 clean:

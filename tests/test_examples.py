@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import sparcade
 from sparcade.policy import load_policy
@@ -30,3 +33,11 @@ def test_five_lines_of_the_readme() -> None:
     code = readme.split("```python\n")[1].split("```")[0]
     assert len([line for line in code.splitlines() if line.strip()]) <= 6
     exec(compile(code, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("name", ["sweep_topk_engine", "sweep_channels_pruning"])
+def test_a_sweep_runs_and_runs_again(name: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(EXAMPLES / f"{name}.py"), str(tmp_path / "out")]
+    first, again = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))
+    assert first == again
+    assert "16" in first

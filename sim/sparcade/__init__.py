@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sparcade.dram import DramSystem, load_device
     from sparcade.evaluation import Evaluation, evaluate
     from sparcade.policy import Policy, TopK, apply, load_policy
+    from sparcade.sweep import SweepResult, pareto_front, progress_line, read_sweep
     from sparcade.trace import AttentionTrace, synthesize
     from sparcade.workload import Workload
 
@@ -35,6 +36,7 @@ __all__ = [
     "Evaluation",
     "Policy",
     "RunResult",
+    "SweepResult",
     "TopK",
     "Workload",
     "apply",
@@ -43,7 +45,11 @@ __all__ = [
     "load_arch",
     "load_device",
     "load_policy",
+    "pareto_front",
+    "progress_line",
+    "read_sweep",
     "simulate",
+    "sweep",
     "synthesize",
 ]
 
@@ -54,6 +60,7 @@ _HOMES = {
     "dram": ("DramSystem", "load_device"),
     "evaluation": ("Evaluation", "evaluate"),
     "policy": ("Policy", "TopK", "apply", "load_policy"),
+    "sweep": ("SweepResult", "pareto_front", "progress_line", "read_sweep"),
     "trace": ("AttentionTrace", "synthesize"),
     "workload": ("Workload",),
 }

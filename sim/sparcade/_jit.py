@@ -40,6 +40,12 @@ def kernel(function: F) -> F:
         numba_config.CACHE_DIR = before
 
 
+def is_compiled(name: str) -> bool:
+    """Whether the kernel of that name is in the cache, compiled from these sources."""
+    folder = _cache_folder()
+    return folder is not None and any(folder.rglob(f"*.{name}-*.nbi"))
+
+
 @functools.cache
 def _cache_folder() -> Path | None:
     """The folder for this state of the sources, or None where none can be written (kernels then compile anew)."""

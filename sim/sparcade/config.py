@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 #: Numbers beyond this are mistakes, not settings.
 _LARGEST = 1e18
+_HINTS: dict[Any, dict[str, Any]] = {}
 _FRACTION = re.compile(r"[+-]?\d{1,18}(\.\d{1,18})?(e-?\d{1,2})?|[+-]?\d{1,9}/0*[1-9]\d{0,8}", re.ASCII)
 
 
@@ -46,7 +47,7 @@ def build(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
         For an unknown key (the nearest name is suggested), a missing one, or a value of another type. The text
         "off" stands for None where a value may be absent; a class with a `preset` is also named by a text.
     """
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, cls))}
     for key in values:
         if key not in fields:
@@ -103,10 +104,10 @@ def override(cls: type[T], value: T, settings: Iterable[str], *, where: str) -> 
                 got=repr(setting),
                 remedy="write the key, '=', and the value",
             )
-        _check_path(cls, path, setting)
+        check_path(cls, path, where=f"--set {setting}", got=setting)
         table, kind = nested, typing.cast(Any, cls)
         for part in path[:-1]:
-            kind = _without_none(typing.get_type_hints(kind)[part])
+            kind = _without_none(_hints(kind)[part])
             if not isinstance(table.get(part), dict):
                 table[part] = tables(kind.preset(table[part])) if hasattr(kind, "preset") and part in table else {}
             table = table[part]
@@ -114,7 +115,16 @@ def override(cls: type[T], value: T, settings: Iterable[str], *, where: str) -> 
     changed = build(cls, nested, where=where)
     if changed == value or getattr(changed, "name", None) != getattr(value, "name", None):
         return changed
-    return build(cls, nested | {"name": f"{nested['name']}+{content_hash(tables(changed))[:4]}"}, where=where)
+    return dataclasses.replace(  # type: ignore[type-var]
+        changed, name=f"{nested['name']}+{content_hash(tables(changed))[:4]}"
+    )
+
+
+def _hints(cls: Any) -> dict[str, Any]:
+    """Types of the fields, kept: finding them costs more than all the rest."""
+    if cls not in _HINTS:
+        _HINTS[cls] = typing.get_type_hints(cls)
+    return _HINTS[cls]
 
 
 def check_counts(value: Any, *, least: int = 1, **limits: int) -> None:
@@ -142,33 +152,42 @@ def unknown_key(key: str, known: Iterable[str], *, where: str) -> ConfigError:
     )
 
 
-def _check_path(cls: Any, path: list[str], setting: str) -> None:
+def check_path(cls: Any, path: list[str], *, where: str, got: str) -> Any:
+    """The type of the field of a dataclass at a path such as ["dram", "channels"]; a `ConfigError` without one."""
+    hint: Any = cls
     for depth, part in enumerate(path):
         if not dataclasses.is_dataclass(cls):
             raise ConfigError(
                 f"{'.'.join(path[:depth])!r} has no parts",
-                where=f"--set {setting}",
+                where=where,
                 expected=f"{'.'.join(path[:depth])}=VALUE",
-                got=repr(setting),
+                got=repr(got),
                 remedy="drop the last name of the key",
             )
-        hints = typing.get_type_hints(cls)
+        hints = _hints(cls)
         if part not in hints:
             prefix = ".".join(path[:depth])
             near = _nearest(cls, part)
             raise ConfigError(
                 f"there is no setting {'.'.join(path)!r}",
-                where=f"--set {setting}",
+                where=where,
                 expected="one of: " + ", ".join(f"{prefix}.{name}".lstrip(".") for name in sorted(hints)),
                 got=repr(".".join(path)),
                 remedy=f"did you mean {f'{prefix}.{near}'.lstrip('.')!r}?" if near else "use one of the names above",
             )
-        cls = _without_none(hints[part])
+        hint = hints[part]
+        cls = _without_none(hint)
+    return hint
+
+
+def check_value(hint: Any, value: Any, *, where: str) -> None:
+    """Raise a `ConfigError` unless a field of that type takes the value."""
+    _value(hint, value, where)
 
 
 def _nearest(cls: Any, part: str) -> str | None:
     names = {field.name: field.name for field in dataclasses.fields(cls)}
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     for field in dataclasses.fields(cls):
         inner = _without_none(hints[field.name])
         if dataclasses.is_dataclass(inner):

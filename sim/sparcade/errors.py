@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 
 class SparcadeError(Exception):
@@ -17,6 +17,14 @@ class SparcadeError(Exception):
             f"{self.what}\n  where:    {self.where}\n  expected: {self.expected}\n"
             f"  got:      {self.got}\n  remedy:   {self.remedy}"
         )
+
+    def __reduce__(self) -> tuple[Callable[..., SparcadeError], tuple[object, ...]]:
+        """Pickled by its parts: an error of a worker process reaches its parent."""
+        return _remake, (type(self), self.what, self.where, self.expected, self.got, self.remedy)
+
+
+def _remake(kind: type[SparcadeError], what: str, where: str, expected: str, got: str, remedy: str) -> SparcadeError:
+    return kind(what, where=where, expected=expected, got=got, remedy=remedy)
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "use one of the names above") -> str:
@@ -46,6 +54,10 @@ class WorkloadError(SparcadeError):
 
 class StreamError(SparcadeError):
     """A DRAM request stream that is malformed, or leaves the device."""
+
+
+class SweepError(SparcadeError):
+    """A sweep that can't go on: results that can't be written, or that contradict each other."""
 
 
 class InvariantError(Exception):

@@ -11,7 +11,7 @@ import pandas as pd
 
 from sparcade._files import content_hash
 from sparcade.accelerator import RunResult, simulate
-from sparcade.accelerator.bounds import BOUNDS, bounds_frame
+from sparcade.accelerator.bounds import bound_cycles, bounds_frame
 from sparcade.accelerator.invariants import INVARIANTS
 from sparcade.accelerator.result import KINDS, bits_needed, bytes_moved
 from sparcade.arch import Arch
@@ -165,8 +165,7 @@ class Evaluation:
 
     def bounds(self) -> dict[str, Any]:
         """The closed-form bounds of the whole run, and the largest of them with its share of the cycles."""
-        frame = bounds_frame(self.run, "phase").drop(columns=["phase", "bound", "bound_share"]).sum()
-        cycles = {name: int(frame[f"bound_{name}"]) for name in BOUNDS}
+        cycles = bound_cycles(self.run)
         module = max(cycles, key=lambda name: cycles[name])
         return {"cycles": cycles, "module": module, "share": cycles[module] / self.run.cycles}
 

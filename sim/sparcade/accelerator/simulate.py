@@ -43,7 +43,13 @@ def simulate(workload: Workload, arch: Arch, progress: Callable[[float], None] |
     InvariantError
         When a conservation law fails: a bug in Sparcade.
     """
-    plan = make_plan(workload, arch)
+    return simulate_plan(make_plan(workload, arch), workload, arch, progress)
+
+
+def simulate_plan(
+    plan: Plan, workload: Workload, arch: Arch, progress: Callable[[float], None] | None = None
+) -> RunResult:
+    """`simulate` with the plan made already, for a caller that needs the plan too."""
     state = run_plan(plan, arch, progress)
     run = RunResult(workload=workload, arch=arch, counts=state.counts)
     check(run, plan, int(state.reg.reads_returned))

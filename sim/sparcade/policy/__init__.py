@@ -2,7 +2,7 @@
 
 from sparcade.policy.load import load_policy
 from sparcade.policy.protocol import HeadState, Policy, Row, SequenceShape, TokenState, TopK
-from sparcade.policy.replay import apply, policy_name
+from sparcade.policy.replay import apply, policy_name, policy_provenance
 from sparcade.policy.result import LayerOutput, OutputError, PolicyResult, output_errors
 from sparcade.policy.spatten import (
     HeadPruning,
@@ -33,4 +33,5 @@ __all__ = [
     "load_policy",
     "output_errors",
     "policy_name",
+    "policy_provenance",
 ]

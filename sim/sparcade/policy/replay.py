@@ -125,7 +125,7 @@ class _Replay:
             head_dim=self.model.head_dim,
             max_context=max(len(sequence.tokens) for sequence in self.trace.manifest.sequences),
             policy=policy_name(self.policy),
-            policy_settings=_provenance(self.policy),
+            policy_settings=policy_provenance(self.policy),
             trace_hash=self.trace.content_hash,
             ids="from trace",
             uncharged_selections=self.uncharged,
@@ -338,7 +338,7 @@ def policy_name(policy: Policy) -> str:
     return policy.config.name if isinstance(policy, SpAtten) else type(policy).__name__
 
 
-def _provenance(policy: Policy) -> dict[str, Any]:
+def policy_provenance(policy: Policy) -> dict[str, Any]:
     """The configuration of a SpAtten policy, or file and SHA-256 of a user's."""
     if isinstance(policy, SpAtten):
         settings: dict[str, Any] = tables(policy.config)

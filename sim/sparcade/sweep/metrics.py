@@ -1,0 +1,107 @@
+"""What a point measures: names, units, and `measure`, which computes them from a run."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from sparcade.accelerator import RunResult, simulate
+from sparcade.accelerator.bounds import BOUNDS, bound_cycles
+from sparcade.accelerator.plan import make_plan
+from sparcade.accelerator.result import KINDS
+from sparcade.accelerator.simulate import simulate_plan
+from sparcade.arch import Arch
+from sparcade.energy import PARTS, EnergyProfile, load_profile
+from sparcade.evaluation import Evaluation
+from sparcade.workload import Workload
+
+#: Columns of the comparison with another policy on the same arch; empty without one.
+COMPARED = ("speedup", "energy_reduction", "kv_bytes_moved_reduction", "baseline_cycles", "baseline_achieved_gbps")
+#: Distances from the unpruned float model, open loop: later layers saw the model's unpruned inputs.
+ACCURACY = ("output_cosine", "output_cosine_min", "output_max_abs_error")
+#: Metrics by name, with unit.
+METRICS: dict[str, str] = {
+    "cycles": "cycles",
+    "prefill_cycles": "cycles",
+    "decode_cycles": "cycles",
+    "seconds": "s",
+    "energy_total_joules": "J",
+    **{f"energy_{part}_joules": "J" for part in PARTS},
+    "bytes_moved": "bytes of whole DRAM transactions, all kinds",
+    **{f"bytes_moved_{kind}": "bytes" for kind in KINDS},
+    "kv_bytes_moved": "bytes, K and V",
+    "kv_bits_needed": "bits, K and V without padding",
+    "kv_reduction_vs_dense_12_bit": "x, bits needed",
+    "kv_reduction_vs_dense_fp32": "x, bits needed",
+    "achieved_gbps": "GB/s",
+    "peak_gbps": "GB/s",
+    "executed_tops": "TOPS, MACs x 2",
+    **{f"bound_{name}_cycles": "cycles, least that the work needs of it" for name in BOUNDS},
+    "bound_share": "largest bound / cycles",
+    "output_cosine": "mean over all rows and heads, open loop",
+    "output_cosine_min": "least row, open loop",
+    "output_max_abs_error": "largest element, open loop",
+    "speedup": "x, over the compared policy on the same arch",
+    "energy_reduction": "x, likewise",
+    "kv_bytes_moved_reduction": "x, likewise",
+    "baseline_cycles": "cycles of the compared policy",
+    "baseline_achieved_gbps": "GB/s of the compared policy",
+}
+
+
+def measure(workload: Workload, accuracy: dict[str, float], arch: Arch, baseline: Workload | None) -> dict[str, Any]:
+    """Metrics of one point: a run, its energy and its bounds; what does not apply is None.
+
+    Parameters
+    ----------
+    accuracy : values of `ACCURACY`, from the replay; empty for a workload without its trace.
+    baseline : the compared policy's workload.
+
+    Raises
+    ------
+    SparcadeError
+        When the workload does not fit the arch.
+    """
+    plan = make_plan(workload, arch)
+    run = simulate_plan(plan, workload, arch)
+    evaluation = Evaluation(
+        run=run, profile=_profile(), baseline=None if baseline is None else simulate(baseline, arch)
+    )
+    part = evaluation.part(run, None)
+    bounds = bound_cycles(run, plan)
+    compared = evaluation.comparison().get("total", {})
+    return {
+        "cycles": run.cycles,
+        "prefill_cycles": _phase_cycles(run, "prefill"),
+        "decode_cycles": _phase_cycles(run, "decode"),
+        "seconds": part["seconds"],
+        "energy_total_joules": part["energy_total_joules"],
+        **{f"energy_{name}_joules": joules for name, joules in part["energy_joules"].items()},
+        "bytes_moved": part["bytes_moved"],
+        **{f"bytes_moved_{kind}": moved for kind, moved in part["bytes_by_kind"].items()},
+        **{
+            name: part[name]
+            for name in (
+                "kv_bytes_moved",
+                "kv_bits_needed",
+                "kv_reduction_vs_dense_12_bit",
+                "kv_reduction_vs_dense_fp32",
+                "achieved_gbps",
+                "peak_gbps",
+                "executed_tops",
+            )
+        },
+        **{f"bound_{name}_cycles": cycles for name, cycles in bounds.items()},
+        "bound_share": max(bounds.values()) / run.cycles,
+        **{name: accuracy.get(name) for name in ACCURACY},
+        **{name: compared.get(name) for name in COMPARED},
+    }
+
+
+def _phase_cycles(run: RunResult, phase: str) -> int:
+    return run.total(run.phase(phase))["cycles"]
+
+
+@functools.cache
+def _profile() -> EnergyProfile:
+    return load_profile()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import re
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +21,6 @@ T = TypeVar("T")
 
 #: Numbers beyond this are mistakes, not settings.
 _LARGEST = 1e18
-_HINTS: dict[Any, dict[str, Any]] = {}
 _FRACTION = re.compile(r"[+-]?\d{1,18}(\.\d{1,18})?(e-?\d{1,2})?|[+-]?\d{1,9}/0*[1-9]\d{0,8}", re.ASCII)
 
 
@@ -120,11 +120,8 @@ def override(cls: type[T], value: T, settings: Iterable[str], *, where: str) -> 
     )
 
 
-def _hints(cls: Any) -> dict[str, Any]:
-    """Types of the fields, kept: finding them costs more than all the rest."""
-    if cls not in _HINTS:
-        _HINTS[cls] = typing.get_type_hints(cls)
-    return _HINTS[cls]
+#: Types of the fields of a class, kept: finding them costs more than all the rest.
+_hints: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_hints)
 
 
 def check_counts(value: Any, *, least: int = 1, **limits: int) -> None:

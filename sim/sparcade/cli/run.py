@@ -45,12 +45,12 @@ def run(options: argparse.Namespace) -> None:
 
     from sparcade.arch import load_arch
     from sparcade.cli.progress import Stages
-    from sparcade.cli.sources import load_source
     from sparcade.errors import ConfigError
     from sparcade.evaluation import default_policy, evaluate
     from sparcade.policy import load_policy, policy_name
     from sparcade.report.folder import check_folder, write_report
     from sparcade.report.terminal import print_summary
+    from sparcade.sources import load_source
     from sparcade.trace import AttentionTrace
 
     prefix = "policy."

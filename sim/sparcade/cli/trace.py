@@ -46,8 +46,8 @@ def show_info(options: argparse.Namespace) -> None:
     from rich.console import Console
 
     from sparcade.cli.progress import Stages
-    from sparcade.cli.sources import load_trace
     from sparcade.report.trace_info import print_info
+    from sparcade.sources import load_trace
 
     trace = load_trace(options.trace)
     with Stages() as stages:
@@ -85,10 +85,10 @@ def show_survivors(options: argparse.Namespace) -> None:
     """Print or write the survivors of a trace under a policy."""
     from sparcade._files import new_file
     from sparcade.cli.progress import Stages
-    from sparcade.cli.sources import load_trace
     from sparcade.evaluation import default_policy
     from sparcade.policy import apply, load_policy
     from sparcade.report.survivors import survivors_text
+    from sparcade.sources import load_trace
 
     trace = load_trace(options.trace)
     policy = options.policy or default_policy(trace)

@@ -43,9 +43,9 @@ def add_parser(commands: Any) -> None:
 def make_workload(options: argparse.Namespace) -> None:
     """Replay a trace and write its workload file."""
     from sparcade.cli.progress import Stages
-    from sparcade.cli.sources import load_trace
     from sparcade.evaluation import default_policy
     from sparcade.policy import apply, load_policy
+    from sparcade.sources import load_trace
 
     _check_suffix(options.out)
     trace = load_trace(options.trace)

@@ -12,12 +12,12 @@ from typing import Any
 
 from sparcade._files import content_hash
 from sparcade.arch import Arch, load_arch
-from sparcade.cli.sources import load_source
 from sparcade.config import override
 from sparcade.energy import load_profile
 from sparcade.errors import ConfigError
 from sparcade.evaluation import default_policy
 from sparcade.policy import Policy, load_policy, policy_provenance
+from sparcade.sources import load_source
 from sparcade.sweep.axes import Value, choose
 from sparcade.sweep.definition import Sweep
 from sparcade.trace import AttentionTrace

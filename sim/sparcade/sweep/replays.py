@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sparcade._files import canonical_json, new_file, parse_json
-from sparcade.cli.sources import load_source
 from sparcade.errors import SparcadeError
 from sparcade.policy import OutputError, PolicyResult, apply, load_policy, output_errors
+from sparcade.sources import load_source
 from sparcade.sweep.metrics import ACCURACY
 from sparcade.sweep.points import Replay
 from sparcade.trace import AttentionTrace

@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,8 @@ def fork(function: Callable[[], object]) -> int:
     """Run a function in a process group of its own; returns the process. Exit code 0, 2 for an error of ours, or 3."""
     pid = os.fork()
     if pid:
+        with suppress(OSError):  # the child may have done it, or ended
+            os.setpgid(pid, pid)
         return pid
     code = 3
     try:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from sparcade.topk import TopKParams
-from sparcade_rtl.layouts import count_bits, element, request, row
+from sparcade_rtl.layouts import count_bits, element, engine_ports
 from sparcade_rtl.merge_network import MergeExchange, MergeStages, entry, halves, row_bits, writes
 
 #: What a bank does for its list.
@@ -36,14 +36,7 @@ class BatcherSorter(wiring.Component):
 
     def __init__(self, params: TopKParams) -> None:
         self.params = params
-        lane, width = element(params), params.input_width
-        super().__init__(
-            {
-                "requests": In(stream.Signature(request(params))),
-                "elements": In(stream.Signature(data.ArrayLayout(lane, width))),
-                "o": Out(stream.Signature(row(lane, width))),
-            }
-        )
+        super().__init__(engine_ports(params))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

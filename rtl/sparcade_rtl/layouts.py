@@ -1,9 +1,10 @@
-"""Payloads of the streams between the components, in one place."""
+"""Payloads of the streams between the components, and the ports that several of them share, in one place."""
 
 from __future__ import annotations
 
 from amaranth.hdl import ShapeLike
-from amaranth.lib import data
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
 
 from sparcade.topk import TopKParams
 
@@ -38,6 +39,25 @@ def flagged(lane: ShapeLike, lanes: int) -> data.StructLayout:
 def row(lane: ShapeLike, lanes: int) -> data.StructLayout:
     """A row whose first `count` lanes are meant; `last` closes a list."""
     return data.StructLayout({"lanes": data.ArrayLayout(lane, lanes), "count": count_bits(lanes), "last": 1})
+
+
+def engine_ports(params: TopKParams) -> dict[str, wiring.Member]:
+    """Ports of an engine: lists of elements in, those of each that are kept out."""
+    lane, width = element(params), params.input_width
+    return {
+        "requests": In(stream.Signature(request(params))),
+        "elements": In(stream.Signature(data.ArrayLayout(lane, width))),
+        "o": Out(stream.Signature(row(lane, width))),
+    }
+
+
+def selection_ports(params: TopKParams) -> dict[str, wiring.Member]:
+    """Ports of a selection: lists of scores in, the threshold of each out."""
+    return {
+        "requests": In(stream.Signature(request(params))),
+        "elements": In(stream.Signature(data.ArrayLayout(params.score_bits, params.input_width))),
+        "thresholds": Out(stream.Signature(threshold(params))),
+    }
 
 
 def beats_of(size: int, width: int) -> int:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import or_
-
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueCastable
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,6 +10,7 @@ from sparcade.topk import TopKParams
 from sparcade.topk.sorter import WRITTEN
 from sparcade_rtl.compare import compare
 from sparcade_rtl.layouts import count_bits
+from sparcade_rtl.one_of import one_of
 
 
 def entry(params: TopKParams) -> data.StructLayout:
@@ -263,11 +261,6 @@ class MergeExchange(wiring.Component):
             source = own if lane >= k else before
             choices.append((at.shifted[bit], source[1 - side][_unit((lane + (side - 1) * k) % (2 * lanes), bit)]))
         return one_of(choices)
-
-
-def one_of(choices: list[tuple[Value, ValueCastable]]) -> Value:
-    """The value whose condition holds; at most one does."""
-    return reduce(or_, (Mux(on, Value.cast(value), 0) for on, value in choices))
 
 
 def _lane(unit: int, bit: int, value: int) -> int:

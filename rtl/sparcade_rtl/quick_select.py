@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from sparcade.topk import ACTS, PASS_OVERHEAD, TopKParams
 from sparcade_rtl.compare import compare
-from sparcade_rtl.layouts import beats_of, count_bits, flagged, request, threshold
+from sparcade_rtl.layouts import beats_of, count_bits, flagged, selection_ports
 from sparcade_rtl.list_buffer import ListBuffer
 from sparcade_rtl.packer import Packer
 from sparcade_rtl.zero_eliminator import ZeroEliminator
@@ -37,14 +37,7 @@ class QuickSelect(wiring.Component):
 
     def __init__(self, params: TopKParams) -> None:
         self.params = params
-        width = params.input_width
-        super().__init__(
-            {
-                "requests": In(stream.Signature(request(params))),
-                "elements": In(stream.Signature(data.ArrayLayout(params.score_bits, width))),
-                "thresholds": Out(stream.Signature(threshold(params))),
-            }
-        )
+        super().__init__(selection_ports(params))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

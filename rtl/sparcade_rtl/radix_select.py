@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import operator
-from collections.abc import Iterable
-
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import wiring
 
 from sparcade.topk import ACTS, TopKParams
-from sparcade_rtl.layouts import count_bits, request, threshold
+from sparcade_rtl.layouts import count_bits, selection_ports
 from sparcade_rtl.list_buffer import ListBuffer
+from sparcade_rtl.one_of import one_of
 from sparcade_rtl.prefix_sum import PrefixSum
 
 
@@ -32,13 +28,7 @@ class RadixSelect(wiring.Component):
 
     def __init__(self, params: TopKParams) -> None:
         self.params = params
-        super().__init__(
-            {
-                "requests": In(stream.Signature(request(params))),
-                "elements": In(stream.Signature(data.ArrayLayout(params.score_bits, params.input_width))),
-                "thresholds": Out(stream.Signature(threshold(params))),
-            }
-        )
+        super().__init__(selection_ports(params))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -95,8 +85,8 @@ class RadixSelect(wiring.Component):
         chosen = Signal(digit_bits)
         new_rank = Signal(size_bits)
         m.d.comb += [
-            chosen.eq(_either(Mux(one, value, 0) for value, one in enumerate(is_digit))),
-            new_rank.eq(_either(Mux(one, each, 0) for one, each in zip(is_digit, [*short, rank], strict=True))),
+            chosen.eq(one_of((one, Const(value)) for value, one in enumerate(is_digit))),
+            new_rank.eq(one_of(zip(is_digit, [*short, rank], strict=True))),
         ]
 
         m.d.comb += [
@@ -144,8 +134,3 @@ class RadixSelect(wiring.Component):
             with m.Elif(free):
                 m.d.sync += [self.thresholds.valid.eq(1), self.thresholds.p.eq(lists.outcome)]
         return m
-
-
-def _either(values: Iterable[Value]) -> Value:
-    """The one of the values that is not 0."""
-    return functools.reduce(operator.or_, values)

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from amaranth.hdl import Cat, Module
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
-from amaranth.lib.wiring import In, Out
 
 from sparcade.topk import TopKParams
-from sparcade_rtl.layouts import beats_of, element, request, row
+from sparcade_rtl.layouts import beats_of, element, engine_ports
 from sparcade_rtl.quick_select import QuickSelect
 from sparcade_rtl.radix_select import RadixSelect
 from sparcade_rtl.top_k_filter import TopKFilter
@@ -37,14 +36,7 @@ class TopKEngine(wiring.Component):
 
     def __init__(self, params: TopKParams) -> None:
         self.params = params
-        lane, width = element(params), params.input_width
-        super().__init__(
-            {
-                "requests": In(stream.Signature(request(params))),
-                "elements": In(stream.Signature(data.ArrayLayout(lane, width))),
-                "o": Out(stream.Signature(row(lane, width))),
-            }
-        )
+        super().__init__(engine_ports(params))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from amaranth.back import verilog
+from amaranth.lib import wiring
 
 from sparcade.errors import ConfigError
 from sparcade.topk import TopKParams
@@ -19,8 +20,7 @@ def generate(params: TopKParams, name: str = "topk") -> str:
         When the engine cannot be built in the shape.
     """
     check_shape(params)
-    text: str = verilog.convert(TopKEngine(params), name=name, emit_src=False, strip_internal_attrs=True)
-    return text
+    return _plain(TopKEngine(params), name)
 
 
 def generate_sorter(params: TopKParams, name: str = "sorter") -> str:
@@ -32,8 +32,7 @@ def generate_sorter(params: TopKParams, name: str = "sorter") -> str:
         When the sorter cannot be built in the shape.
     """
     check_sorter_shape(params)
-    text: str = verilog.convert(BatcherSorter(params), name=name, emit_src=False, strip_internal_attrs=True)
-    return text
+    return _plain(BatcherSorter(params), name)
 
 
 def check_shape(params: TopKParams) -> None:
@@ -49,8 +48,6 @@ def check_shape(params: TopKParams) -> None:
         raise _bad("capacity", "at least two rows of lanes and two beats", params.capacity)
     if params.engine not in SELECTIONS:
         raise _bad("engine", f"{' or '.join(SELECTIONS)}: the released engine is a delay", params.engine)
-    if not 1 <= params.radix_bits <= 6:
-        raise _bad("radix_bits", "1 to 6", params.radix_bits)
 
 
 def check_sorter_shape(params: TopKParams) -> None:
@@ -60,6 +57,11 @@ def check_sorter_shape(params: TopKParams) -> None:
         raise _bad("input_width", "at most 2 * lanes: a beat goes into one row of the sorter", params.input_width)
     if params.capacity & (params.capacity - 1):
         raise _bad("capacity", "a power of two: the sorter pads its lists", params.capacity)
+
+
+def _plain(component: wiring.Component, name: str) -> str:
+    text: str = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
+    return text
 
 
 def _bad(field: str, expected: str, got: object) -> ConfigError:

@@ -74,8 +74,8 @@ MUTANTS = {
         new="low.eq(pivot), source.eq(2)",
     ),
     "digit off by one": Mutant(
-        module="radix_select", proof="radix-select", old="for value, one in enumerate(is_digit))",
-        new="for value, one in enumerate([*is_digit[1:], is_digit[0]]))",
+        module="radix_select", proof="radix-select", old="in enumerate(is_digit))",
+        new="in enumerate([*is_digit[1:], is_digit[0]]))",
     ),
     "counts those settled before": Mutant(
         module="radix_select", proof="radix-select", old="(((word ^ prefix) & known) == 0) & valid",

@@ -75,7 +75,7 @@ class EngineRun:
     def model(self, params: TopKParams, lists: list[tuple[Ints, int]]) -> EngineTrace:
         """The model with the recorded offers."""
         offers = {name: np.array(each, np.bool_) for name, each in self.offers.items()}
-        return engine_cycles(params, describe(params, lists), **offers)
+        return engine_cycles(params, describe(params, lists), **offers, occupancy=True)
 
 
 def run_engine(

@@ -19,6 +19,7 @@ Bools = npt.NDArray[np.bool_]
 def cover(params: TopKParams, lists: Lists, trace: EngineTrace, offers: dict[str, Bools]) -> dict[str, int]:
     """How often each situation occurred: cycles, or lists. Every situation has an entry; 0 is a hole.
 
+    trace : with its occupancy.
     offers : per cycle, `requests` and `elements` offered, `ready`: the consumer takes. Ends of each may be cut.
     """
     now, shape = trace.occupancy, shape_of(params, params.input_width)
@@ -95,9 +96,8 @@ def _of_lists(params: TopKParams, lists: Lists, trace: EngineTrace) -> dict[str,
 def _by_bits(lists: Lists) -> Bools:
     """Passes whose pivot is not the head of the list: the one before kept more than 7/8."""
     before, size = lists.pass_sizes[:-1], lists.pass_sizes[1:]
-    same = np.ones(len(size), np.bool_)
-    same[lists.offsets[1:-1][(lists.offsets[1:-1] > 0) & (lists.offsets[1:-1] < len(lists.pass_sizes))] - 1] = False
-    return same & (size > before - before // 8)
+    owner = np.repeat(np.arange(len(lists.sizes)), np.diff(lists.offsets))
+    return (owner[1:] == owner[:-1]) & (size > before - before // 8)
 
 
 def _cut(offers: Bools, cycles: int) -> Bools:

@@ -12,8 +12,6 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from sparcade._files import new_folder
-from sparcade.report.svg import save_svg
 from sparcade.topk import TopKParams
 from sparcade.topk.cycles import engine_cycles, interval_cycles
 from sparcade.topk.lists import describe
@@ -21,13 +19,15 @@ from sparcade.topk.sorter import two_lists_cycles
 from sparcade_rtl.bench.lists import Ints, save_lists
 from sparcade_rtl.bench.runner import run_bench
 from sparcade_rtl.bench.setting import Setting
+from sparcade_rtl.report import markdown, write_report
 
 Engine = Literal["quick-select", "radix-select"]
 SIZES = (32, 64, 128, 256, 512, 1024)
 SHARES = (1 / 8, 1 / 4, 1 / 2, 3 / 4)
 #: Lists of each size and k; the first, which fills the engine, does not count.
 REPEATS = 13
-_NAMES = frozenset(("cycles.csv", "cycles.md", "cycles.svg", "cycles.png"))
+#: Of the files of the report.
+NAME = "cycles"
 _HEADER = "engine,score_bits,lanes,n,k,rtl,model,closed_form,released_formula"
 
 
@@ -103,10 +103,8 @@ def released_formula(params: TopKParams, n: int, k: int) -> float:
 def write_cycle_report(points: Iterable[Point], folder: Path, command: str) -> None:
     """`cycles.csv`, `cycles.md` and a picture, replaced as a whole."""
     points = list(points)
-    with new_folder(folder, marker="cycles.csv", owns=_NAMES.__contains__) as fresh:
-        (fresh / "cycles.csv").write_text("\n".join([_HEADER, *map(_csv_line, points)]) + "\n")
-        (fresh / "cycles.md").write_text(_page(points, command))
-        _draw(points, fresh)
+    table = "\n".join([_HEADER, *map(_csv_line, points)]) + "\n"
+    write_report(folder, NAME, table=table, page=_page(points, command), figure=_draw(points))
 
 
 def _csv_line(point: Point) -> str:
@@ -149,10 +147,10 @@ each other without a pause; {lanes} lanes, {width} elements a beat, capacity {ca
 def _page(points: list[Point], command: str) -> str:
     params = points[0].params
     quick, radix = ([point for point in points if point.engine == engine] for engine in get_args(Engine))
-    rows: list[tuple[object, ...]] = [_TITLES, ("---",) * len(_TITLES)]
+    rows = []
     for q, r in zip(quick, radix, strict=True):
         cycles = (q.rtl, q.model, q.closed, r.rtl, r.model, r.closed, q.formula, _sorter(q))
-        rows.append((q.n, q.k, *(f"{each:.1f}" for each in cycles)))
+        rows.append((str(q.n), str(q.k), *(f"{each:.1f}" for each in cycles)))
     return _PAGE.format(
         command=command,
         lists=REPEATS - 1,
@@ -160,7 +158,7 @@ def _page(points: list[Point], command: str) -> str:
         lanes=params.lanes,
         width=params.input_width,
         capacity=params.capacity,
-        table="\n".join(f"| {' | '.join(map(str, row))} |" for row in rows),
+        table=markdown(_TITLES, rows),
     )
 
 
@@ -168,7 +166,7 @@ def _sorter(point: Point) -> float:
     return float(two_lists_cycles(point.params, point.n, point.k)) / 2
 
 
-def _draw(points: list[Point], folder: Path) -> None:
+def _draw(points: list[Point]) -> Figure:
     figure = Figure(figsize=(10, 3.9), layout="constrained")
     over_n, over_k = figure.subplots(1, 2)
     half = [point for point in points if 2 * point.k == point.n]
@@ -191,5 +189,4 @@ def _draw(points: list[Point], folder: Path) -> None:
     over_n.set_ylabel("cycles from list to list")
     handles, labels = over_n.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
-    save_svg(figure, folder / "cycles.svg")
-    figure.savefig(folder / "cycles.png", format="png", dpi=120, metadata={"Software": None})
+    return figure

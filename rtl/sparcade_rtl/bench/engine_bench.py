@@ -104,19 +104,13 @@ async def selections_and_cycles_equal_the_model(dut: Any) -> None:
         for name, stream in (("requests", requests), ("elements", elements), ("ready", out))
     }
     described = describe(params, lists)
-    trace = engine_cycles(params, described, **offers)
+    trace = engine_cycles(params, described, **offers, occupancy=True)
     assert trace.requests.tolist() == requests.moves, "a request was taken in another cycle"
     assert trace.elements.tolist() == elements.moves, "elements were taken in another cycle"
     assert trace.outputs.tolist() == out.moves, "a result came in another cycle"
     if setting.outcome:
         ends = [at for at, word in zip(out.moves, words, strict=True) if word >> last & 1]
-        first = np.cumsum(-(-described.sizes // params.input_width)) - -(-described.sizes // params.input_width)
-        outcome = Outcome(
-            coverage=cover(params, described, trace, offers),
-            begins=[elements.moves[beat] for beat in first.tolist()],
-            ends=ends,
-        )
-        outcome.save(Path(setting.outcome))
+        Outcome(coverage=cover(params, described, trace, offers), ends=ends).save(Path(setting.outcome))
     dut._log.info(f"{len(lists)} selections in {len(out.offers)} cycles, values, order and cycles as the model")
 
 

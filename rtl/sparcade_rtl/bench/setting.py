@@ -35,10 +35,9 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What happened in a run of the simulated RTL: coverage, and when each list's first beat and last row moved."""
+    """What happened in a run of the simulated RTL: coverage, and when each list's last row moved."""
 
     coverage: dict[str, int]
-    begins: list[int]
     ends: list[int]
 
     def save(self, path: Path) -> None:

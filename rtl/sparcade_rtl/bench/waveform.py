@@ -54,8 +54,7 @@ def draw_waveform(path: Path) -> None:
             _draw_bit(axes, -place, values)
         else:
             shown = [value if on else None for value, on in zip(values, signals[gate], strict=True)]
-            texts = [_scores(value) if name == "o.scores" else str(value) for value in values]
-            _draw_bus(axes, -place, shown, texts)
+            _draw_bus(axes, -place, shown)
         axes.text(-0.4, -place + 0.3, label, ha="right", va="center", fontsize=8)
     axes.set_xlim(-6.5, cycles)
     axes.set_xticks(range(cycles), [str(cycle) for cycle in range(cycles)], fontsize=6)
@@ -67,10 +66,10 @@ def draw_waveform(path: Path) -> None:
         save_svg(figure, fresh)
 
 
-def _simulate(dump: Path) -> dict[str, list[int]]:
+def _simulate(dump: Path) -> dict[str, list[Any]]:
     """Write the signals of all modules; the ports are returned, by cycle."""
     dut = TopKEngine(PARAMS)
-    ports: dict[str, list[int]] = {name: [] for name in _PORTS}
+    ports: dict[str, list[Any]] = {name: [] for name in _PORTS}
 
     async def bench(ctx: Any) -> None:
         asks = list(LISTS)
@@ -88,9 +87,9 @@ def _simulate(dump: Path) -> dict[str, list[int]]:
             _, _, asked, sent, valid, row = await ctx.tick().sample(
                 dut.requests.ready, dut.elements.ready, dut.o.valid, dut.o.p
             )
-            now = (bool(asks), bool(beats), sent, valid, row.as_bits())
-            for name, value in zip(_PORTS, now, strict=True):
-                ports[name].append(int(value))
+            scores = " ".join(str(row.lanes[place].score) for place in range(min(row.count, PARAMS.input_width)))
+            for name, value in zip(_PORTS, (bool(asks), bool(beats), sent, valid, scores), strict=True):
+                ports[name].append(value)
             asks, beats = asks[bool(asks and asked) :], beats[bool(beats and sent) :]
             ends += bool(valid and row.last)
 
@@ -102,19 +101,12 @@ def _simulate(dump: Path) -> dict[str, list[int]]:
     return ports
 
 
-def _scores(payload: int) -> str:
-    """Scores of a row of two elements, as many as it says."""
-    lane = PARAMS.score_bits + PARAMS.index_bits
-    count = payload >> 2 * lane & 3
-    return " ".join(str(payload >> place * lane & 15) for place in range(count))
-
-
 def _draw_bit(axes: Axes, base: float, values: list[int]) -> None:
     heights = [base + 0.6 * value for value in values]
     axes.step(range(len(values) + 1), [*heights, heights[-1]], where="post", color=_COLOUR, linewidth=1.2)
 
 
-def _draw_bus(axes: Axes, base: float, values: list[int | None], texts: list[str]) -> None:
+def _draw_bus(axes: Axes, base: float, values: list[Any]) -> None:
     begin = 0
     for cycle in range(1, len(values) + 1):
         if cycle < len(values) and values[cycle] == values[begin]:
@@ -125,5 +117,5 @@ def _draw_bus(axes: Axes, base: float, values: list[int | None], texts: list[str
             x = [begin, begin + 0.1, cycle - 0.1, cycle, cycle - 0.1, begin + 0.1]
             y = [base + 0.3, base + 0.6, base + 0.6, base + 0.3, base, base]
             axes.fill(x, y, facecolor="#ebf8ff", edgecolor=_COLOUR, linewidth=0.9)
-            axes.text((begin + cycle) / 2, base + 0.29, texts[begin], ha="center", va="center", fontsize=6.5)
+            axes.text((begin + cycle) / 2, base + 0.29, str(values[begin]), ha="center", va="center", fontsize=6.5)
         begin = cycle

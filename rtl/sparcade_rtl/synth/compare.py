@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,15 +11,13 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from sparcade._files import new_folder, refuse_foreign
-from sparcade.report.svg import save_svg
 from sparcade.topk import TopKParams
 from sparcade.topk.cycles import engine_cycles
 from sparcade.topk.lists import describe
 from sparcade.topk.sorter import two_lists_cycles
+from sparcade_rtl.report import markdown, write_report
 from sparcade_rtl.synth.blocks import build_block
 from sparcade_rtl.synth.library import Library
-from sparcade_rtl.synth.page import markdown
 from sparcade_rtl.synth.scaling import Scaled, scale_to_40nm
 from sparcade_rtl.synth.synthesis import Synthesis, synthesise
 from sparcade_rtl.synth.timing import Conditions
@@ -35,7 +34,8 @@ CONTENDERS = (
 SIZES = (256, 1024)
 #: Lists of uniform scores, half of which are kept; the first, which fills the engine, does not count.
 REPEATS = 33
-_NAMES = frozenset(("engines.csv", "engines.md", "engines.svg", "engines.png"))
+#: Of the files of its report.
+NAME = "engines"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,11 +121,6 @@ Written by `{command}` with {versions}.
 """
 
 
-def check_folder(folder: Path) -> None:
-    """Raise a `ConfigError` now if the report could not take the place of the folder later."""
-    refuse_foreign(folder, marker="engines.csv", owns=_NAMES.__contains__)
-
-
 def write_comparison(
     folder: Path, found: Iterable[Contender], library: Library, conditions: Conditions, command: str
 ) -> None:
@@ -141,11 +136,9 @@ def write_comparison(
         activity=conditions.activity,
         findings="\n".join(_findings(found, conditions)),
     )
-    with new_folder(folder, marker="engines.csv", owns=_NAMES.__contains__) as fresh:
-        with (fresh / "engines.csv").open("w", newline="") as table:
-            csv.writer(table, lineterminator="\n").writerows([_TITLES, *rows])
-        (fresh / "engines.md").write_text(page)
-        _draw(found, conditions, fresh)
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([_TITLES, *rows])
+    write_report(folder, NAME, table=table.getvalue(), page=page, figure=_draw(found, conditions))
 
 
 def _base(contender: Contender, found: list[Contender]) -> Contender:
@@ -194,7 +187,7 @@ def _findings(found: list[Contender], conditions: Conditions) -> Iterator[str]:
         )
 
 
-def _draw(found: list[Contender], conditions: Conditions, folder: Path) -> None:
+def _draw(found: list[Contender], conditions: Conditions) -> Figure:
     widths = sorted({each.params.score_bits for each in found})
     figure = Figure(figsize=(5 * len(widths), 3.8), layout="constrained")
     colours = {"top-k-engine": "#2b6cb0", "top-k-engine-radix": "#2f855a", "batcher-sorter": "#c05621"}
@@ -213,5 +206,4 @@ def _draw(found: list[Contender], conditions: Conditions, folder: Path) -> None:
         axes.set_title(f"{bits} bit scores", fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_ylabel("energy of a list, logic at 180 nm [nJ]")
-    save_svg(figure, folder / "engines.svg")
-    figure.savefig(folder / "engines.png", format="png", dpi=120, metadata={"Software": None})
+    return figure

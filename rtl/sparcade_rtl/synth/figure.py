@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from sparcade.report.svg import save_svg
 from sparcade_rtl.synth.sweep import Row
 
 _COLOURS = ("#2b6cb0", "#c05621", "#2f855a", "#805ad5", "#d69e2e", "#90cdf4", "#a0aec0", "#1a202c")
 _Series = dict[tuple[str, int], list[Row]]
 
 
-def draw_synthesis(rows: Iterable[Row], svg: Path, png: Path) -> None:
+def draw_synthesis(rows: Iterable[Row]) -> Figure:
     """One line per block and score width; without OpenSTA its panels stay away."""
     series: _Series = {}
     for row in rows:
@@ -31,8 +29,7 @@ def draw_synthesis(rows: Iterable[Row], svg: Path, png: Path) -> None:
         _panel(axes[3], series, _power_mw, "power [mW]", log=True)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
-    save_svg(figure, svg)
-    figure.savefig(png, format="png", dpi=120, metadata={"Software": None})
+    return figure
 
 
 def _path_ns(row: Row) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from sparcade_rtl.report import markdown
 from sparcade_rtl.synth.library import DEFAULT_LIBRARY
 from sparcade_rtl.synth.scaling import PAPER_AREA_MM2, PAPER_CLOCK_GHZ, PAPER_POWER_W, Scaled, scale_to_40nm
 from sparcade_rtl.synth.sweep import Row, Sweep
@@ -106,9 +107,3 @@ def _spans(scaled: Scaled) -> tuple[str, ...]:
     powers = (scaled.logic_watts, scaled.memory_watts, scaled.watts)
     ranges = (*areas, scaled.clock_ghz, *powers)
     return tuple(f"{each.low:.3f} to {each.high:.3f}" for each in ranges)
-
-
-def markdown(titles: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> str:
-    """A table."""
-    rule = ("---",) * len(titles)
-    return "\n".join(f"| {' | '.join(line)} |" for line in (titles, rule, *lines))

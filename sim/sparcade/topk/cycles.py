@@ -49,7 +49,7 @@ class EngineTrace:
     outputs: Ints  #: [output beats]
     counts: Ints  #: [output beats] elements in it
     last: Bools  #: [output beats] it closes a list
-    occupancy: Table  #: [cycles] OCCUPANCY
+    occupancy: Table  #: [cycles] OCCUPANCY, if asked for
 
 
 def engine_cycles(
@@ -59,6 +59,7 @@ def engine_cycles(
     requests: Bools | None = None,
     elements: Bools | None = None,
     ready: Bools | None = None,
+    occupancy: bool = False,
 ) -> EngineTrace:
     """Run the lists through an empty engine.
 
@@ -66,6 +67,7 @@ def engine_cycles(
     ----------
     requests, elements : [cycles] True where the producer offers (valid); None: always. Offers beyond the end: always.
     ready : [cycles] True where the consumer takes; likewise.
+    occupancy : also record what the engine holds in each cycle, in a second run as long as the first.
 
     Raises
     ------
@@ -82,15 +84,16 @@ def engine_cycles(
     cycles, written = run_engine(
         shape, lists, empty_engine(), asks, offers, takes, request_at, element_at, rows, zeros(0, OCCUPANCY)
     )
-    occupancy = zeros(cycles, OCCUPANCY)
-    run_engine(shape, lists, empty_engine(), asks, offers, takes, request_at, element_at, rows, occupancy)
+    held = zeros(cycles if occupancy else 0, OCCUPANCY)
+    if occupancy:
+        run_engine(shape, lists, empty_engine(), asks, offers, takes, request_at, element_at, rows, held)
     return EngineTrace(
         requests=request_at,
         elements=element_at,
         outputs=rows[:written, 0],
         counts=rows[:written, 1],
         last=rows[:written, 2].astype(np.bool_),
-        occupancy=occupancy,
+        occupancy=held,
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sparcade._files import content_hash
-from sparcade.errors import ConfigError, did_you_mean
+from sparcade.errors import ConfigError, unknown_name
 
 T = TypeVar("T")
 
@@ -139,14 +139,7 @@ def check_counts(value: Any, *, least: int = 1, **limits: int) -> None:
 
 def unknown_key(key: str, known: Iterable[str], *, where: str) -> ConfigError:
     """The error for a key that does not exist, with the nearest one that does."""
-    names = sorted(known)
-    return ConfigError(
-        f"there is no key {key!r}",
-        where=where,
-        expected=f"one of: {', '.join(names)}",
-        got=repr(key),
-        remedy=did_you_mean(key, names),
-    )
+    return unknown_name(f"there is no key {key!r}", key, sorted(known), where=where)
 
 
 def check_path(cls: Any, path: list[str], *, where: str, got: str) -> Any:

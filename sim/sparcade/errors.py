@@ -40,6 +40,18 @@ class ConfigError(SparcadeError):
     """A setting of an arch or a policy that does not exist or that the hardware cannot do."""
 
 
+def unknown_name(what: str, name: str, known: Iterable[str], *, where: str) -> ConfigError:
+    """The error for a name that does not exist, with the nearest one that does."""
+    names = list(known)
+    return ConfigError(
+        what,
+        where=where,
+        expected=f"one of: {', '.join(names)}",
+        got=repr(name),
+        remedy=did_you_mean(name, names),
+    )
+
+
 class TraceError(SparcadeError):
     """A trace folder that is damaged, foreign or inconsistent."""
 

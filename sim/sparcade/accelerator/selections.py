@@ -11,7 +11,7 @@ import numpy.typing as npt
 from sparcade._jit import kernel
 from sparcade.arch import Arch
 from sparcade.topk.cycles import alone_cycles, interval_cycles
-from sparcade.topk.lists import Lists, engine_passes, make_lists
+from sparcade.topk.lists import Lists, engine_passes, make_lists, offsets_of, segment_sums
 from sparcade.topk.params import IMPORTANCE_BITS
 from sparcade.topk.released import released_search
 from sparcade.workload import Workload
@@ -77,14 +77,13 @@ def no_lists() -> Lists:
 
 def _selections(cycles: Ints, n: Ints, sizes: Ints, offsets: Ints, lists: Lists | None = None) -> Selections:
     passes = np.diff(offsets)
-    total = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
-    elements = (total[offsets[1:]] - total[offsets[:-1]] + n) * (passes > 0)
+    elements = (segment_sums(sizes, offsets) + n) * (passes > 0)
     return Selections(passes=passes, elements=elements, cycles=cycles, lists=lists or no_lists())
 
 
 def _passes(workload: Workload, start: npt.NDArray[Any], count: Ints) -> tuple[Ints, Ints]:
     """Sizes of all passes of a list of selections, and their offsets."""
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(count)])
+    offsets = offsets_of(count)
     index = np.arange(offsets[-1]) - np.repeat(offsets[:-1], count) + np.repeat(start.astype(np.int64), count)
     return workload.passes["size"][index].astype(np.int64), offsets
 
@@ -92,7 +91,7 @@ def _passes(workload: Workload, start: npt.NDArray[Any], count: Ints) -> tuple[I
 def _only(chosen: Bools, sizes: Ints, offsets: Ints) -> tuple[Ints, Ints]:
     """The passes of the chosen selections."""
     count = np.diff(offsets)
-    return sizes[np.repeat(chosen, count)], np.concatenate([np.zeros(1, np.int64), np.cumsum(count[chosen])])
+    return sizes[np.repeat(chosen, count)], offsets_of(count[chosen])
 
 
 @kernel

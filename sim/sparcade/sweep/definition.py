@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from sparcade.arch import Arch
 from sparcade.config import check_path, check_value, read_toml
-from sparcade.errors import ConfigError, did_you_mean
+from sparcade.errors import ConfigError, did_you_mean, unknown_name
 from sparcade.policy import PolicyConfig
 from sparcade.sweep.axes import METHODS, Axis, Method, axis
 from sparcade.sweep.expression import Expression
@@ -82,13 +82,7 @@ def load_sweep(source: str | Path | Mapping[str, Any]) -> Sweep:
 def _build(tables: dict[str, Any], where: Callable[..., str]) -> Sweep:
     for key in tables:
         if key not in _KEYS:
-            raise ConfigError(
-                f"a sweep has no key {key!r}",
-                where=where(key),
-                expected=f"one of: {', '.join(_KEYS)}",
-                got=repr(key),
-                remedy=did_you_mean(key, _KEYS),
-            )
+            raise unknown_name(f"a sweep has no key {key!r}", key, _KEYS, where=where(key))
     method, samples, seed = _sampling(tables, where)
     axes = _axes(tables, method, where)
     names = (*POINT_NAMES, *(each.name for each in axes))
@@ -199,13 +193,7 @@ def _objectives(tables: dict[str, Any], known: tuple[str, ...], where: Callable[
     for name, direction in _table(tables, "objectives", where).items():
         place = where("objectives", name)
         if name not in known:
-            raise ConfigError(
-                f"there is no metric {name!r}",
-                where=place,
-                expected=f"one of: {', '.join(known)}",
-                got=repr(name),
-                remedy=did_you_mean(name, known),
-            )
+            raise unknown_name(f"there is no metric {name!r}", name, known, where=place)
         if direction not in ("min", "max"):
             raise _wrong(place, "'min' or 'max'", direction)
         objectives[name] = direction

@@ -208,7 +208,8 @@ class _Resolver:
         return self._archs[name, settings]
 
     def _replay(self, workload: str, policy: str | None, settings: tuple[str, ...]) -> Replay:
-        if (workload, policy, settings) not in self._replays:
+        asked = workload, policy, settings
+        if asked not in self._replays:
             target, source_hash, default = self._source(workload)
             if default is None and (policy or settings):
                 raise ConfigError(
@@ -225,9 +226,8 @@ class _Resolver:
                 path = policy.partition(":")
                 policy = f"{Path(path[0]).resolve()}{path[1]}{path[2]}" if Path(path[0]).is_file() else policy
             key = content_hash({"source": source_hash, "policy": content, "model_version": MODEL_VERSION})
-            self._replays[workload, policy, settings] = Replay(key=key, target=target, policy=policy, settings=settings)
-            return self._replays[workload, policy, settings]
-        return self._replays[workload, policy, settings]
+            self._replays[asked] = Replay(key=key, target=target, policy=policy, settings=settings)
+        return self._replays[asked]
 
 
 def _digest(table: dict[str, Any]) -> str:

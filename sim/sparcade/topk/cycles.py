@@ -11,7 +11,7 @@ from sparcade._jit import kernel
 from sparcade._records import Record, Table, zeros
 from sparcade.errors import ConfigError
 from sparcade.topk.engine import EngineShape, accepts, empty_engine, shape_of, step
-from sparcade.topk.lists import Lists
+from sparcade.topk.lists import Lists, segment_sums
 from sparcade.topk.params import ACTS, TopKParams
 
 Ints = npt.NDArray[np.int64]
@@ -110,7 +110,7 @@ def alone_cycles(params: TopKParams, sizes: Ints, pass_sizes: Ints, offsets: Int
     beats = -(-sizes // width)
     first_read = np.minimum(beats, max(1, lanes // width))
     end = np.maximum(first_read + -(-sizes // lanes) - 1, beats - 1 + -(-((sizes - 1) % width + 1) // lanes))
-    rest = _sums(-(-pass_sizes // lanes) + params.pass_overhead, offsets) - params.pass_overhead - -(-sizes // lanes)
+    rest = _pass_cycles(params, pass_sizes, offsets) - params.pass_overhead - -(-sizes // lanes)
     threshold = np.where(np.diff(offsets) > 0, end + ACTS + 1 + rest, 1)
     return threshold + beats + FILTER_LATENCY + 1
 
@@ -120,14 +120,13 @@ def interval_cycles(params: TopKParams, sizes: Ints, pass_sizes: Ints, offsets: 
     or of its beats through the filter. Arguments as of `alone_cycles`.
     """
     beats = -(-sizes // params.input_width)
-    passes = _sums(-(-pass_sizes // params.lanes) + params.pass_overhead, offsets)
+    passes = _pass_cycles(params, pass_sizes, offsets)
     return np.maximum(beats, np.where(np.diff(offsets) > 0, passes + ACTS + 1 - params.pass_overhead, 0))
 
 
-def _sums(values: Ints, offsets: Ints) -> Ints:
-    total = np.concatenate([np.zeros(1, np.int64), np.cumsum(values, dtype=np.int64)])
-    sums: Ints = total[offsets[1:]] - total[offsets[:-1]]
-    return sums
+def _pass_cycles(params: TopKParams, pass_sizes: Ints, offsets: Ints) -> Ints:
+    """[lists] cycles of all passes of each."""
+    return segment_sums(-(-pass_sizes // params.lanes) + params.pass_overhead, offsets)
 
 
 def _check_lists(params: TopKParams, lists: Lists) -> None:

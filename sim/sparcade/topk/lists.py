@@ -27,6 +27,18 @@ class Lists(NamedTuple):
     beats: Bytes  #: [beats of all lists] elements kept of each beat, and LAST in the last of a list
 
 
+def offsets_of(counts: Ints) -> Ints:
+    """[n + 1] where each of n segments of those lengths begins, and the last ends."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
+
+
+def segment_sums(values: Ints, offsets: Ints) -> Ints:
+    """[n] sum of the values of each segment."""
+    total = offsets_of(values)
+    sums: Ints = total[offsets[1:]] - total[offsets[:-1]]
+    return sums
+
+
 def make_lists(sizes: Ints, keep: Ints, pass_sizes: Ints, offsets: Ints, kept: Bytes, width: int) -> Lists:
     """Lists with the elements kept of each beat: [beats of all lists] of `width` elements."""
     beats = kept.copy()
@@ -42,7 +54,7 @@ def engine_passes(params: TopKParams, sizes: Ints, pass_sizes: Ints, offsets: In
     if params.engine != "radix-select":
         return pass_sizes, offsets
     passes = np.where(np.diff(offsets) > 0, params.digits, 0)
-    return np.repeat(sizes, passes), np.concatenate([np.zeros(1, np.int64), np.cumsum(passes)])
+    return np.repeat(sizes, passes), offsets_of(passes)
 
 
 def describe(params: TopKParams, lists: list[tuple[Ints, int]]) -> Lists:
@@ -54,7 +66,7 @@ def describe(params: TopKParams, lists: list[tuple[Ints, int]]) -> Lists:
         beats = -(-len(scores) // params.input_width)
         kept.append(np.bincount(selection.kept // params.input_width, minlength=beats))
     sizes = np.array([len(scores) for scores, _ in lists], np.int64)
-    offsets = np.cumsum([0, *(len(one) for one in passes[1:])])
+    offsets = offsets_of(np.array([len(one) for one in passes[1:]], np.int64))
     return make_lists(
         sizes,
         np.array([k for _, k in lists], np.int64),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from sparcade.topk.lists import segment_sums
 from sparcade.topk.params import TopKParams
 
 Ints = npt.NDArray[np.int64]
@@ -24,7 +25,4 @@ def released_search(params: TopKParams, pass_sizes: Ints, offsets: Ints) -> Ints
 
     Source: off-line latency model of the release (uarch.md 3.4).
     """
-    cycles = -(-pass_sizes // params.lanes) + RELEASED_PASS_OVERHEAD
-    total = np.concatenate([np.zeros(1, np.int64), np.cumsum(cycles, dtype=np.int64)])
-    sums: Ints = total[offsets[1:]] - total[offsets[:-1]]
-    return sums
+    return segment_sums(-(-pass_sizes // params.lanes) + RELEASED_PASS_OVERHEAD, offsets)

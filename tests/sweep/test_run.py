@@ -187,9 +187,9 @@ def test_progress_is_plain_lines_without_a_terminal(capsys: pytest.CaptureFixtur
     import sys
 
     show = progress_line(sys.stderr)
-    show(Progress(total=100, done=10, failed=2, fresh=10, seconds=2.0, best="cycles 5"))
-    show(Progress(total=100, done=11, failed=2, fresh=11, seconds=2.0, best="cycles 5"))
-    show(Progress(total=100, done=98, failed=2, fresh=98, seconds=20.0, best=""))
+    show(Progress(total=100, done=10, failed=2, skipped=0, fresh=10, seconds=2.0, best="cycles 5"))
+    show(Progress(total=100, done=11, failed=2, skipped=0, fresh=11, seconds=2.0, best="cycles 5"))
+    show(Progress(total=100, done=98, failed=2, skipped=0, fresh=98, seconds=20.0, best=""))
     assert capsys.readouterr().err.splitlines() == [
         "10 of 100 done, 2 failed, 5.0/s, 18 s left, best cycles 5",
         "98 of 100 done, 2 failed, 4.9/s",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,8 +15,10 @@ from sparcade._files import canonical_json, content_hash, new_file, parse_json
 from sparcade.errors import ConfigError, did_you_mean
 from sparcade.sweep.definition import POINT_NAMES, Sweep, load_sweep
 from sparcade.sweep.metrics import METRICS
-from sparcade.sweep.points import Point, number, points_of
+from sparcade.sweep.points import Point
 from sparcade.sweep.replays import locked, remove_leftovers
+from sparcade.sweep.scoring import Costs
+from sparcade.sweep.search import Found, points_in
 from sparcade.sweep.store import Records, shard_sizes
 from sparcade.version import MODEL_VERSION
 
@@ -80,15 +81,38 @@ def read_sweep(folder: str | Path) -> pd.DataFrame:
     except (OSError, ValueError, LookupError, TypeError, ImportError):
         pass  # no table yet, or one of another machine's format: the shards have all
     records.refresh()
-    return _frame(sweep, points_of(sweep), records)
+    return _frame(sweep, points_in(sweep, costs_of(sweep, records)), records)
+
+
+def read_points(folder: str | Path) -> list[Point]:
+    """Every point of a folder's sweep, in the order of its table; points without a result among them."""
+    folder = Path(folder)
+    sweep = read_definition(folder)
+    records = Records(folder)
+    records.refresh()
+    return points_in(sweep, costs_of(sweep, records))
+
+
+def costs_of(sweep: Sweep, records: Records) -> Found:
+    """A function from a point to its costs; None for one that failed, was skipped, or has no record yet."""
+    scoring = sweep.scoring
+
+    def found(point: Point) -> Costs | None:
+        entry = records.entries.get(point.key)
+        if entry is None or entry.attempts > 0:
+            return None
+        return scoring.costs(scoring.values(point.values, records.record(entry)["metrics"]))
+
+    return found
 
 
 def read_definition(folder: Path) -> Sweep:
     """The sweep that a folder was last run with."""
     path = folder / DEFINITION
     try:
-        return load_sweep(parse_json(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+        kept = parse_json(path.read_text(encoding="utf-8"))
+        return load_sweep(kept["definition"], directory=Path(kept["directory"]))
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise ConfigError(
             "this is no sweep",
             where=str(path),
@@ -99,9 +123,10 @@ def read_definition(folder: Path) -> Sweep:
 
 
 def write_definition(sweep: Sweep, folder: Path) -> None:
-    """Keep the definition, so that the folder can be read without its file."""
+    """Keep the definition, so that the folder can be read without its file and from anywhere."""
+    kept = {"definition": sweep.tables, "directory": str(sweep.directory)}
     with new_file(folder / DEFINITION) as fresh:
-        fresh.write_text(canonical_json(sweep.tables), encoding="utf-8")
+        fresh.write_text(canonical_json(kept), encoding="utf-8")
 
 
 def pareto_front(frame: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:
@@ -134,32 +159,19 @@ def pareto_front(frame: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataF
     return table.iloc[sorted(front)]
 
 
-def derived(sweep: Sweep, values: Mapping[str, Any]) -> dict[str, float | None]:
-    """Derived metrics of a point; None where an expression has no value there, such as a division by zero."""
-    scope = {name: number(value) for name, value in values.items()}
-    found: dict[str, float | None] = {}
-    for name, expression in sweep.metrics.items():
-        try:
-            value = expression.value(scope)
-            found[name] = float(value) if math.isfinite(value) else None
-        except (ArithmeticError, ValueError, TypeError):
-            found[name] = None
-        scope[name] = found[name]
-    return found
-
-
 def _identity(sweep: Sweep) -> str:
-    return content_hash({"tables": sweep.tables, "model_version": MODEL_VERSION})
+    measured = sweep.metric_file.digest if sweep.metric_file else None
+    return content_hash({"tables": sweep.tables, "metric_file": measured, "model_version": MODEL_VERSION})
 
 
 def _frame(sweep: Sweep, points: Sequence[Point], records: Records) -> pd.DataFrame:
     held = [(point, records.entries[point.key]) for point in points if point.key in records.entries]
-    rows = []
+    rows, scoring = [], sweep.scoring
     for (point, _), record in zip(held, records.records([entry for _, entry in held]), strict=True):
         metrics = record.get("metrics", {})
         settings = {name: None if value == "" else _plain(value) for name, value in point.values.items()}
-        row = {"key": point.key, **settings, "status": record["status"], "error": record.get("error"), **metrics}
-        rows.append(row | (derived(sweep, {**point.values, **metrics}) if metrics else {}))
+        row = {"key": point.key, **settings, "status": record["status"], "error": record.get("error")}
+        rows.append(row | (scoring.values(point.values, metrics) if metrics else {}))
     axes = [axis.name for axis in sweep.axes]
     columns = ["key", *POINT_NAMES, *axes, "status", "error", *sweep.columns]
     return _typed(pd.DataFrame({name: [row.get(name) for row in rows] for name in columns}), axes)

@@ -93,8 +93,12 @@ def run_sweep(
         When results can't be written, contradict each other, or workers keep dying. What is done is kept.
     """
     sweep = source if isinstance(source, Sweep) else load_sweep(source)
-    folder = _folder(source, out)
+    folder = folder_of(source, out)
     part = _checked_shard(shard, sweep)
+    if chunk < 1:
+        raise ConfigError(
+            "a job needs a point", where="chunk", expected="1 or more", got=str(chunk), remedy="leave it out"
+        )
     crew = _Crew(executor, cpu_count() if workers is None else workers)
     if crew.is_default_pool and measure is measure_point:
         start_server()
@@ -113,7 +117,7 @@ def run_sweep(
         finally:
             crew.leave()
             release(collector.run)
-        points = tuple(collector.points.values())
+        points = collector.ordered()
         table = compact(sweep, points, folder)
     except OSError as error:
         raise refused(folder, error) from error
@@ -128,7 +132,8 @@ def run_sweep(
     )
 
 
-def _folder(source: Any, out: str | Path | None) -> Path:
+def folder_of(source: Any, out: str | Path | None) -> Path:
+    """Where the results go."""
     if out is None and not isinstance(source, str | Path):
         raise ConfigError(
             "the sweep has no folder",
@@ -236,6 +241,7 @@ class _Collector:
         self.run = os.urandom(8).hex()
         self.folder = folder
         self.points: dict[str, Point] = {}  #: of all rounds so far, by key
+        self._placed: list[tuple[int, Point]] = []  #: those of equal content too
         self.skipped: set[str] = set()
         self.fresh = 0
         self._scoring, self._part, self._retry, self._chunk = sweep.scoring, part, retry, chunk
@@ -258,6 +264,7 @@ class _Collector:
         index, count = self._part
         new = {point.key: point for point in chosen.points if point.key not in self.points}
         self.points |= new
+        self._placed += zip(chosen.places, chosen.points, strict=True)
         self._round, self._mine = chosen, list(grouped(list(new.values())[index - 1 :: count]))
         self._total = len(self._mine) if count > 1 else chosen.most
         self._done_before, self._failed_before = self._done, self._failed
@@ -270,6 +277,10 @@ class _Collector:
             held = [point for point in self._mine if point.key in entries and entries[point.key].attempts == 0]
             for point, record in zip(held, self._records.records([entries[p.key] for p in held]), strict=True):
                 self._note_best(point, record["metrics"])
+
+    def ordered(self) -> tuple[Point, ...]:
+        """All points in the order of the sweep."""
+        return tuple(point for _, point in sorted(self._placed, key=lambda placed: placed[0]))
 
     def missing(self) -> list[Point]:
         """Points of the round without a result, and failed ones whose turn it is again."""

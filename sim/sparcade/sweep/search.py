@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sparcade.errors import ConfigError
@@ -29,6 +29,7 @@ class Round:
     """Points to compute before the next round is chosen."""
 
     points: tuple[Point, ...]
+    places: tuple[int, ...] = ()  #: of the points in the order of the sweep
     most: int = 0  #: points that all rounds together may have
     front: tuple[Costs, ...] = ()  #: what was found before; a point whose bound it beats is skipped
 
@@ -43,12 +44,12 @@ def rounds(sweep: Sweep, found: Found) -> Iterator[Round]:
     """
     if not sweep.is_adaptive:
         points = tuple(points_of(sweep))
-        yield Round(points=points, most=len({point.key for point in points}))
+        yield Round(points=points, places=tuple(range(len(points))), most=len({point.key for point in points}))
         return
     front: tuple[Costs, ...] = ()
-    for points, most in _suggested(sweep, found) if sweep.method == "optuna" else _shuffled(sweep):
-        yield Round(points=points, most=most, front=front if sweep.skip_dominated else ())
-        front = front_with(front, [costs for point in points if (costs := found(point)) is not None])
+    for chosen in _suggested(sweep, found) if sweep.method == "optuna" else _shuffled(sweep):
+        yield replace(chosen, front=front) if sweep.skip_dominated else chosen
+        front = front_with(front, [costs for point in chosen.points if (costs := found(point)) is not None])
 
 
 def points_in(sweep: Sweep, found: Found) -> list[Point]:
@@ -58,15 +59,18 @@ def points_in(sweep: Sweep, found: Found) -> list[Point]:
     return list({point.key: point for each in rounds(sweep, found) for point in each.points}.values())
 
 
-def _shuffled(sweep: Sweep) -> Iterator[tuple[tuple[Point, ...], int]]:
+def _shuffled(sweep: Sweep) -> Iterator[Round]:
     """The points in a random order that is always the same: good ones come early, whatever the order of the axes."""
-    points = list({point.key: point for point in points_of(sweep)}.values())
-    random.Random(sweep.seed).shuffle(points)
-    for start in range(0, len(points), sweep.round):
-        yield tuple(points[start : start + sweep.round]), len(points)
+    points = points_of(sweep)
+    order = list(range(len(points)))
+    random.Random(sweep.seed).shuffle(order)
+    most = len({point.key for point in points})
+    for start in range(0, len(order), sweep.round):
+        places = tuple(order[start : start + sweep.round])
+        yield Round(points=tuple(points[place] for place in places), places=places, most=most)
 
 
-def _suggested(sweep: Sweep, found: Found) -> Iterator[tuple[tuple[Point, ...], int]]:
+def _suggested(sweep: Sweep, found: Found) -> Iterator[Round]:
     """Points that Optuna suggests: a study for each workload, arch and policy, with `samples` trials each."""
     space = Space(sweep)
     studies = [(named, _study(sweep)) for named in space.combinations()]
@@ -80,8 +84,10 @@ def _suggested(sweep: Sweep, found: Found) -> Iterator[tuple[tuple[Point, ...], 
                 values = {axis.name: _suggest(trial, axis) for axis in sweep.axes}
                 asked.append((study, trial, space.point(named, values)))
         points = {point.key: point for _, _, point in asked if point is not None}
+        fresh = tuple(point for key, point in points.items() if key not in keys)
+        places = tuple(range(len(keys), len(keys) + len(fresh)))
         keys |= points.keys()
-        yield tuple(points.values()), len(keys) + (sweep.samples - end) * len(studies)
+        yield Round(points=fresh, places=places, most=len(keys) + (sweep.samples - end) * len(studies))
         for study, trial, point in asked:
             costs = None if point is None else found(point)
             if costs is None:  # counts as bad: it broke a constraint, failed, or was dominated

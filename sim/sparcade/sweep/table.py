@@ -124,9 +124,8 @@ def read_definition(folder: Path) -> Sweep:
 
 def write_definition(sweep: Sweep, folder: Path) -> None:
     """Keep the definition, so that the folder can be read without its file and from anywhere."""
-    kept = {"definition": sweep.tables, "directory": str(sweep.directory)}
     with new_file(folder / DEFINITION) as fresh:
-        fresh.write_text(canonical_json(kept), encoding="utf-8")
+        fresh.write_text(_definition(sweep), encoding="utf-8")
 
 
 def pareto_front(frame: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:
@@ -161,7 +160,13 @@ def pareto_front(frame: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataF
 
 def _identity(sweep: Sweep) -> str:
     measured = sweep.metric_file.digest if sweep.metric_file else None
-    return content_hash({"tables": sweep.tables, "metric_file": measured, "model_version": MODEL_VERSION})
+    return content_hash({"definition": _definition(sweep), "metric_file": measured, "model_version": MODEL_VERSION})
+
+
+def _definition(sweep: Sweep) -> str:
+    """JSON of the definition; the order of its axes and objectives counts."""
+    kept = {"definition": sweep.tables, "directory": str(sweep.directory)}
+    return json.dumps(kept, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _frame(sweep: Sweep, points: Sequence[Point], records: Records) -> pd.DataFrame:

@@ -111,7 +111,7 @@ def _metric(path: Path, row: int, name: str, cell: str) -> float | None:
         value = math.nan
     if not math.isfinite(value):
         raise _error(
-            path, f"row {row}: {name} is no number", "a finite number, or nothing", repr(cell), "mend the cell"
+            path, f"has no number for {name} in row {row}", "a finite number, or nothing", repr(cell), "mend the cell"
         )
     return value
 

@@ -124,6 +124,8 @@ class Space:
         if self._is_removed({**named, **values}):
             return None
         sweep = self._sweep
+        if sweep.metric_file is not None:
+            sweep.metric_file.at({**named, **values})  # not there: said now, not after the work
         settings = {**sweep.fixed, **values}
         arch_settings = tuple(_setting(name, value) for name, value in settings.items() if not _of_policy(name))
         policy_settings = tuple(

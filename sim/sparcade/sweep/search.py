@@ -109,8 +109,8 @@ def _suggest(trial: optuna.Trial, axis: Axis) -> Value:
     if not axis.values:
         return axis.rounded(trial.suggest_float(axis.name, axis.low, axis.high))
     if all(type(value) in (int, float) for value in axis.values):
-        return axis.values[trial.suggest_int(axis.name, 0, len(axis.values) - 1)]
-    return axis.values[trial.suggest_categorical(axis.name, list(range(len(axis.values))))]
+        return axis.values[int(trial.suggest_int(axis.name, 0, len(axis.values) - 1))]
+    return axis.values[int(trial.suggest_categorical(axis.name, list(range(len(axis.values)))))]
 
 
 def _optuna() -> Any:

@@ -193,6 +193,6 @@ def _typed(frame: pd.DataFrame, axes: Iterable[str] = ()) -> pd.DataFrame:
             frame[name] = frame[name].astype("Int64" if name in _WHOLE else "Float64")
         elif name in ("key", *POINT_NAMES, "status", "error"):
             frame[name] = frame[name].astype("string")
-        elif name in axes and len({type(value) for value in frame[name]} - {int, float}) > 1:
+        elif name in axes and len({float if type(value) is int else type(value) for value in frame[name]}) > 1:
             frame[name] = frame[name].astype(str)
     return frame

@@ -12,7 +12,7 @@ from sparcade.accelerator.result import KINDS, bits_needed, bytes_moved
 from sparcade.accelerator.simulate import simulate_plan
 from sparcade.arch import Arch
 from sparcade.energy import PARTS, EnergyProfile, energy_joules, load_profile
-from sparcade.evaluation import KV, Evaluation
+from sparcade.evaluation import KV, Evaluation, compare_parts
 from sparcade.workload import Workload
 
 #: Columns of the comparison with another policy on the same arch; empty without one.
@@ -84,13 +84,15 @@ def least(workload: Workload, accuracy: dict[str, float], arch: Arch) -> dict[st
     }
 
 
-def measure(workload: Workload, accuracy: dict[str, float], arch: Arch, baseline: Workload | None) -> dict[str, Any]:
+def measure(
+    workload: Workload, accuracy: dict[str, float], arch: Arch, baseline: dict[str, Any] | None
+) -> dict[str, Any]:
     """Metrics of one point: a run, its energy and its bounds; what does not apply is None.
 
     Parameters
     ----------
     accuracy : values of `ACCURACY`, from the replay; empty for a workload without its trace.
-    baseline : the compared policy's workload.
+    baseline : `figures` of the compared policy on the same arch.
 
     Raises
     ------
@@ -99,12 +101,8 @@ def measure(workload: Workload, accuracy: dict[str, float], arch: Arch, baseline
     """
     plan = make_plan(workload, arch)
     run = simulate_plan(plan, workload, arch)
-    evaluation = Evaluation(
-        run=run, profile=_profile(), baseline=None if baseline is None else simulate(baseline, arch)
-    )
-    part = evaluation.part(run, None)
+    part = _figures(run)
     bounds = bound_cycles(run, plan)
-    compared = evaluation.comparison().get("total", {})
     return {
         "cycles": run.cycles,
         "prefill_cycles": _phase_cycles(run, "prefill"),
@@ -129,8 +127,17 @@ def measure(workload: Workload, accuracy: dict[str, float], arch: Arch, baseline
         **{f"bound_{name}_cycles": cycles for name, cycles in bounds.items()},
         "bound_share": max(bounds.values()) / run.cycles,
         **{name: accuracy.get(name) for name in ACCURACY},
-        **{name: compared.get(name) for name in COMPARED},
+        **(dict.fromkeys(COMPARED) | (compare_parts(part, baseline) if baseline else {})),
     }
+
+
+def figures(workload: Workload, arch: Arch) -> dict[str, Any]:
+    """Counters and derived figures of a run, as `Evaluation.part` gives them."""
+    return _figures(simulate(workload, arch))
+
+
+def _figures(run: RunResult) -> dict[str, Any]:
+    return Evaluation(run=run, profile=_profile()).part(run, None)
 
 
 def _phase_cycles(run: RunResult, phase: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections.abc import Callable
@@ -9,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from sparcade.arch import Arch
 from sparcade.errors import SparcadeError, SweepError
-from sparcade.sweep.metrics import least, measure
+from sparcade.sweep.metrics import figures, least, measure
 from sparcade.sweep.points import Point, Replay
 from sparcade.sweep.replays import replayed
 from sparcade.sweep.scoring import Costs, Scoring, beats
@@ -49,8 +51,14 @@ class Outcome:
 def measure_point(folder: Path, point: Point) -> dict[str, Any]:
     """The metrics of a point: timing and energy of its arch, on the replay that all archs share."""
     workload, accuracy = replayed(folder, point.replay)
-    baseline = None if point.baseline is None else replayed(folder, point.baseline)[0]
+    baseline = None if point.baseline is None else _baseline(folder, point.baseline, point.arch)
     return measure(workload, accuracy, point.arch, baseline)
+
+
+@functools.lru_cache(maxsize=256)
+def _baseline(folder: Path, replay: Replay, arch: Arch) -> dict[str, Any]:
+    """Figures of the compared policy, shared by the policies on one arch."""
+    return figures(replayed(folder, replay)[0], arch)
 
 
 def least_of_point(folder: Path, point: Point) -> dict[str, Any]:

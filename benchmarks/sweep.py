@@ -5,7 +5,7 @@
 `1 worker`, `2 workers`: points per second of a sweep of the bundled trace `minilm` over DRAM channels, top-k lanes and
 SRAM lines, side by side, medians; with the start of the pool and the replay. `overhead`: CPU time of a point beyond
 `simulate` with one worker: resolving, claiming, metrics, the line, the table; without the replay. `open`: reading a
-folder of 100,000 finished points. `resolving`: finding the points and keys of such a sweep, before anything is computed.
+folder of 100,000 finished points. `resolving`: finding the points and keys of such a sweep, before any is computed.
 `compaction`: writing their table from the shards.
 
 Measured on two cores that others loaded as well (load 3, so the ratio of workers says little; one repeat):

@@ -1,4 +1,4 @@
-"""Imported by the server of the default pool before it forks workers: they find the simulator and its kernels loaded."""
+"""Imported by the default pool's server before it forks workers: they find the simulator and its kernels loaded."""
 
 from sparcade.accelerator import simulate
 from sparcade.arch import load_arch

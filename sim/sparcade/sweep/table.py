@@ -52,6 +52,7 @@ def compact(sweep: Sweep, points: Sequence[Point], folder: Path) -> Path:
                 frame.to_csv(fresh, index=False, lineterminator="\n")
         with new_file(folder / _STATE) as fresh:
             state = {"table": path.name, "shards": records.sizes(), "sweep": _identity(sweep), "points": len(frame)}
+            state["total"] = len(points)
             fresh.write_text(canonical_json(state), encoding="utf-8")
         other.unlink(missing_ok=True)
     return path
@@ -98,10 +99,25 @@ def read_definition(folder: Path) -> Sweep:
         ) from error
 
 
+def point_count(folder: Path) -> int:
+    """Points of the sweep that a folder was last run with, finished or not."""
+    sweep = read_definition(folder)
+    try:
+        state = parse_json((folder / _STATE).read_text(encoding="utf-8"))
+        if state["sweep"] == _identity(sweep):
+            return int(state["total"])
+    except (OSError, ValueError, LookupError, TypeError):
+        pass  # no table yet
+    return len(points_of(sweep))
+
+
 def write_definition(sweep: Sweep, folder: Path) -> None:
     """Keep the definition, so that the folder can be read without its file."""
     with new_file(folder / DEFINITION) as fresh:
-        fresh.write_text(canonical_json(sweep.tables), encoding="utf-8")
+        # Not sorted: the order of axes and objectives is part of the definition.
+        fresh.write_text(
+            json.dumps(sweep.tables, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+        )
 
 
 def pareto_front(frame: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:
@@ -157,7 +173,7 @@ def _frame(sweep: Sweep, points: Sequence[Point], records: Records) -> pd.DataFr
     rows = []
     for (point, _), record in zip(held, records.records([entry for _, entry in held]), strict=True):
         metrics = record.get("metrics", {})
-        settings = {name: None if value == "" else _plain(value) for name, value in point.values.items()}
+        settings = {name: None if value == "" else plain(value) for name, value in point.values.items()}
         row = {"key": point.key, **settings, "status": record["status"], "error": record.get("error"), **metrics}
         rows.append(row | (derived(sweep, {**point.values, **metrics}) if metrics else {}))
     axes = [axis.name for axis in sweep.axes]
@@ -165,7 +181,8 @@ def _frame(sweep: Sweep, points: Sequence[Point], records: Records) -> pd.DataFr
     return _typed(pd.DataFrame({name: [row.get(name) for row in rows] for name in columns}), axes)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """The value of an axis as the table holds it: a list as JSON."""
     return json.dumps(value) if isinstance(value, tuple) else value
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.ticker import EngFormatter, FuncFormatter, NullFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter, NullLocator
 
 from sparcade.report.svg import plain
 from sparcade.sweep.metrics import METRICS
@@ -45,7 +45,7 @@ def value_axis(axes: Axes, which: Literal["x", "y"], metric: str, values: Iterab
     found = np.array([value for value in values if not pd.isna(value)], float)
     if len(found) and found.min() > 0 and found.max() > _WIDE * found.min():
         (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-        axis.set_minor_formatter(NullFormatter())
+        axis.set_minor_locator(NullLocator())
     if unit_of(metric) in ("cycles", "s", "J", "bytes", "bits"):
         axis.set_major_formatter(EngFormatter(sep=" "))
     else:

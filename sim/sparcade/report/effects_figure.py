@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,6 +14,7 @@ from sparcade.report.axis import COLOURS, INK, MARKERS, clean, value_axis
 from sparcade.report.svg import plain
 from sparcade.sweep.effects import swings
 
+_Numbers = npt.NDArray[np.float64]
 _MOST_FACTORS = 5
 _MOST_METRICS = 4
 _MOST_TICKS = 8
@@ -22,8 +26,8 @@ _DOUBLINGS = 8.0
 def draw_effects(effects: pd.DataFrame) -> Figure | None:
     """Means as lines, quartiles as bands, extremes as thin lines; None where no factor varies.
 
-    Shown are the factors that move any metric most; workloads are colours, and then values are shares of the mean of
-    their workload: workloads of any size compare.
+    Shown are the factors that move any metric most. Up to six workloads are colours; with more than one, values are
+    shares of the mean of their workload: workloads of any size compare.
 
     Parameters
     ----------
@@ -33,16 +37,16 @@ def draw_effects(effects: pd.DataFrame) -> Figure | None:
     if not names:
         return None
     size = (max(5.5, 2.5 * len(names) + 0.8), 2.2 * len(metrics) + 0.9)
-    figure = Figure(figsize=size, dpi=150, layout="constrained", facecolor="none")
+    figure = Figure(figsize=size, dpi=100, layout="constrained", facecolor="none")
     grid = figure.subplots(len(metrics), len(names), squeeze=False, sharey="row")
-    workloads = list(dict.fromkeys(effects["workload"]))
+    workloads = list(dict.fromkeys(effects["workload"]))[: len(COLOURS)]
     for line, metric in zip(grid, metrics, strict=True):
         mine = effects[effects["metric"] == metric]
         shares = _shares(mine) if len(workloads) > 1 else mine
         for axes, factor in zip(line, names, strict=True):
             _draw_panel(axes, shares[shares["factor"] == factor], workloads)
             clean(axes)
-            axes.tick_params("x", labelbottom=line is grid[-1])
+            axes.tick_params("x", labelbottom=metric == metrics[-1])
         if len(workloads) > 1:
             line[0].set_ylabel(plain(f"{metric} / mean"), fontsize=9)
         else:
@@ -80,11 +84,13 @@ def _draw_panel(axes: Axes, table: pd.DataFrame, workloads: list[str]) -> None:
     for index, workload in enumerate(workloads):
         mine = table[table["workload"] == workload]
         x = mine["value"].map(places).to_numpy(float)
-        colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+        colour, marker = COLOURS[index], MARKERS[index]
         low, first, third, high = (mine[name].to_numpy(float) for name in ("min", "q25", "q75", "max"))
-        axes.vlines(x, low, high, color=colour, linewidth=0.8, alpha=0.6)
-        axes.vlines(x, first, third, color=colour, linewidth=5, alpha=0.3)
-        axes.plot(x, mine["mean"].to_numpy(float), color=colour, marker=marker, ms=4, lw=1.3, label=plain(workload))
+        _bars(axes, x, low, high, color=colour, linewidth=0.8, alpha=0.6)
+        _bars(axes, x, first, third, color=colour, linewidth=5, alpha=0.35)
+        axes.plot(
+            x, mine["mean"].to_numpy(float), color=colour, marker=marker, ms=4, mew=0, lw=1.3, label=plain(workload)
+        )
     ticks = np.array([places[value] for value in values])
     if numeric and ticks.min() > 0 and ticks.max() >= _DOUBLINGS * ticks.min():
         axes.set_xscale("log", base=2)
@@ -96,3 +102,10 @@ def _draw_panel(axes: Axes, table: pd.DataFrame, workloads: list[str]) -> None:
             axes.tick_params("x", rotation=45)
     if not numeric:
         axes.set_xlim(-0.5, len(values) - 0.5)
+
+
+def _bars(axes: Axes, x: _Numbers, low: _Numbers, high: _Numbers, **style: Any) -> None:
+    """Vertical bars as one broken line: small in an SVG."""
+    gaps = np.full(len(x), np.nan)
+    y = np.column_stack([low, high, gaps]).ravel()
+    axes.plot(np.repeat(x, 3), y, solid_capstyle="butt", **style)

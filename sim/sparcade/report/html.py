@@ -12,11 +12,13 @@ from numbers import Integral, Real
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from sparcade.report.axis import INK
+from sparcade.report.svg import svg_text
 
 #: Cells of a table on a page, at most; the rest is in the files beside it.
-_MOST_CELLS = 10_000
+_MOST_CELLS = 9_000
 #: A table with more rows than this has a box to filter by.
 _FEW = 8
 _PAGE = """<!doctype html>
@@ -46,7 +48,7 @@ button, input {{ font: inherit; color: inherit; background: var(--soft); border:
   border-radius: 4px; padding: .25em .6em; }}
 figure {{ margin: 1em 0; }}
 .scroll {{ overflow-x: auto; }}
-figure svg {{ min-width: 620px; margin: 0; }}
+figure svg {{ min-width: 620px; margin: 0; font-family: sans-serif; }}
 dd {{ margin: 0 0 .7em 1em; }}
 figcaption, .note {{ color: var(--pale); font-size: .9em; }}
 .bad {{ color: var(--bad); }}
@@ -57,7 +59,7 @@ th button {{ all: unset; cursor: pointer; font-weight: bold; }}
 th button:focus-visible {{ outline: 2px solid; }}
 th[aria-sort=ascending] button::after {{ content: " ▲"; }}
 th[aria-sort=descending] button::after {{ content: " ▼"; }}
-.number {{ text-align: right; white-space: nowrap; }}
+.n {{ text-align: right; white-space: nowrap; }}
 td.long {{ min-width: 22em; white-space: pre-wrap; overflow-wrap: anywhere; }}
 .tall {{ max-height: 34em; overflow: auto; }}
 </style>
@@ -71,10 +73,10 @@ document.getElementById("theme").onclick = () =>
   root.dataset.theme = (root.dataset.theme || (dark.matches ? "dark" : "light")) == "dark" ? "light" : "dark";
 const value = (row, column) => row.cells[column].textContent;
 const number = text => text == "" ? NaN : Number(text.replaceAll(",", ""));
-function compare(a, b) {{
+function compare(a, b, sign) {{
   if ((a == "") != (b == "")) return a == "" ? 1 : -1;
   const difference = number(a) - number(b);
-  return isNaN(difference) ? a.localeCompare(b) : difference;
+  return sign * (isNaN(difference) ? a.localeCompare(b) : difference);
 }}
 for (const table of document.querySelectorAll("table")) {{
   const rows = [...table.tBodies[0].rows], heads = [...table.tHead.rows[0].cells];
@@ -82,7 +84,7 @@ for (const table of document.querySelectorAll("table")) {{
     const sign = head.ariaSort == "ascending" ? -1 : 1;
     heads.forEach(other => other.removeAttribute("aria-sort"));
     head.ariaSort = sign > 0 ? "ascending" : "descending";
-    rows.sort((a, b) => sign * compare(value(a, column), value(b, column)));
+    rows.sort((a, b) => compare(value(a, column), value(b, column), sign));
     table.tBodies[0].append(...rows);
   }});
   const box = table.closest("section")?.querySelector("input[type=search]");
@@ -105,7 +107,7 @@ def html_page(title: str, body: str) -> str:
 def html_table(frame: pd.DataFrame, *, titles: Mapping[str, str] | None = None, rest: str = "", most: int = 500) -> str:
     """A table that sorts by a click on a column's title, and filters when it is long.
 
-    Numbers have thousands separators and six digits. A table of more than 10,000 cells or `most` rows is cut, and says
+    Numbers have thousands separators and six digits. A table of more than 9,000 cells or `most` rows is cut, and says
     so.
 
     Parameters
@@ -129,9 +131,12 @@ def html_table(frame: pd.DataFrame, *, titles: Mapping[str, str] | None = None, 
     return f'<section>{"".join(parts)}\n<div class="scroll tall" tabindex="0">{table}</div></section>'
 
 
-def html_figure(svg: str, name: str, caption: str) -> str:
-    """A figure from `svg_text`; its ink is that of the page, its ids begin with `name`."""
+def html_figure(figure: Figure, name: str, caption: str) -> str:
+    """A figure; its ink is that of the page, its ids begin with `name`, its lengths have two decimals."""
+    svg = svg_text(figure, letters="none")
     svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)  # nothing refers to them
+    svg = re.sub(r"font-family: [^;]*;|( transform=\"rotate\(-0 [^)]*\)\")|(?<=\d\.\d\d)\d+", "", svg)
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL).replace(INK, "currentColor")
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{name}-", svg)
     svg = re.sub(r"\s+", " ", svg).replace("> <", "><")
@@ -149,10 +154,10 @@ def shown(value: Any) -> str:
 
 
 def _kind(values: list[Any]) -> str:
-    return ' class="number"' if any(isinstance(value, Real) for value in values) else ""
+    return " class=n" if any(isinstance(value, Real) for value in values) else ""
 
 
 def _cell(value: Any) -> str:
     text = shown(value)
-    kind = ' class="long"' if len(text) > 60 else _kind([value])
+    kind = " class=long" if len(text) > 60 else _kind([value])
     return f"<td{kind}>{escape(text)}</td>"

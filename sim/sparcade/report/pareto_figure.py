@@ -16,14 +16,14 @@ from sparcade.report.svg import plain
 from sparcade.sweep.table import pareto_front
 
 _MOST_PAIRS = 3
-_MOST_WORKLOADS = 4
+_MOST_WORKLOADS = 3
 #: Layers with more points than this are drawn as an image within the SVG.
 _MOST_VECTORS = 300
 _FRONT = COLOURS[0]
 
 
 def draw_pareto(frame: pd.DataFrame, front: pd.DataFrame, objectives: Mapping[str, str]) -> Figure:
-    """A line of panels for each of up to four workloads: up to three pairs of objectives.
+    """A line of panels for each of up to three workloads: up to three pairs of objectives.
 
     With one objective a panel shows its values in order.
 
@@ -36,7 +36,7 @@ def draw_pareto(frame: pd.DataFrame, front: pd.DataFrame, objectives: Mapping[st
     workloads = list(dict.fromkeys(frame["workload"]))[:_MOST_WORKLOADS]
     wide, high = max(1, len(pairs)), len(workloads)
     size = (4.3 * wide if wide > 1 else 5.5, 3.3 * high + 0.5)
-    figure = Figure(figsize=size, dpi=150, layout="constrained", facecolor="none")
+    figure = Figure(figsize=size, dpi=100, layout="constrained", facecolor="none")
     for line, workload in zip(figure.subplots(high, wide, squeeze=False), workloads, strict=True):
         mine, ahead = frame[frame["workload"] == workload], front[front["workload"] == workload]
         for axes, shown in zip(line, pairs or [dict(objectives)], strict=True):

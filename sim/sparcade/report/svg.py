@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Literal
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -15,10 +16,10 @@ def plain(text: str) -> str:
     return shown.replace("$", r"\$")
 
 
-def svg_text(figure: Figure) -> str:
-    """A figure as SVG without date or random ids."""
+def svg_text(figure: Figure, *, letters: Literal["path", "none"] = "path") -> str:
+    """A figure as SVG without date or random ids; letters as shapes, or (none) small, as text in the reader's fonts."""
     text = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "sparcade", "svg.fonttype": "path"}):
+    with mpl.rc_context({"svg.hashsalt": "sparcade", "svg.fonttype": letters}):
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     return text.getvalue()
 

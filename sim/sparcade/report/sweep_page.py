@@ -8,15 +8,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sparcade.report.html import html_figure, html_page, html_table
-from sparcade.report.svg import svg_text
 from sparcade.report.sweep_report import SweepReport
 from sparcade.sweep.axes import Axis
 from sparcade.sweep.metrics import METRICS
 
 _MOST_POINTS = 500
-_MOST_FAILED = 100
+_MOST_FAILED = 50
 _MOST_COMMANDS = 100
-_ERROR_LETTERS = 600
+_ERROR_LETTERS = 400
 #: Metrics in the table of points beside the objectives.
 _ALSO = ("cycles", "seconds", "energy_total_joules", "bytes_moved", "achieved_gbps", "bound_share", "output_cosine")
 _GRID = (
@@ -80,8 +79,11 @@ def _front(report: SweepReport, figure: Figure | None) -> list[str]:
         f"one. Objectives: {escape(', '.join(f'{name} ({way})' for name, way in report.objectives.items()))}.</p>"
     ]
     if figure is not None:
-        caption = "Every finished point; logarithmic where values span more than a factor of 20."
-        parts.append(html_figure(svg_text(figure), "pareto", caption))
+        caption = (
+            "Every finished point; logarithmic where values span more than a factor of 20. "
+            "At most three workloads and three pairs of objectives are drawn."
+        )
+        parts.append(html_figure(figure, "pareto", caption))
     first, way = next(iter(report.objectives.items()))
     front = report.front.sort_values(first, ascending=way == "min", kind="stable")
     return [*parts, html_table(report.columns(front), titles=_titles(report), rest="pareto.csv", most=100)]
@@ -96,7 +98,7 @@ def _effects(report: SweepReport, figure: Figure | None) -> list[str]:
     return [
         f"<p>The distribution of an objective at each value of a setting, over all values of the others. "
         f"{_GRID if report.grid else _GAPS} A wide band means that the other settings matter too.</p>",
-        html_figure(svg_text(figure), "effects", caption),
+        html_figure(figure, "effects", caption),
         "<p>How far each setting moves the mean: largest less least, as a share of the mean "
         "(of the workload where it is largest).</p>",
         html_table(swing, titles={name: f"{name} [%]" for name in report.objectives}, rest="effects.csv"),

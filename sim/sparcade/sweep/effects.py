@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sparcade.errors import unknown_name
 from sparcade.sweep.points import number
 
 #: A numeric factor with more values than this is divided into `_BINS` intervals of equal width.
@@ -33,7 +34,8 @@ def is_grid(frame: pd.DataFrame) -> bool:
     """Whether the finished points of each workload are every combination of its values, each once."""
     names = [name for name in factors(frame) if name != "workload"]
     return all(
-        len(group) == math.prod(len(group[name].unique()) for name in names) and not group.duplicated(names).any()
+        len(group) == math.prod(len(group[name].unique()) for name in names)
+        and not (names and group.duplicated(names).any())
         for _, group in _done(frame).groupby("workload", sort=False)
     )
 
@@ -51,7 +53,17 @@ def main_effects(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     One row per metric, factor, workload and value: metric, factor, workload, value (text; an interval for a numeric
     factor of more than 16 values), at (number, middle of an interval, NaN for a text), points (with a value of the
     metric), mean, min, q25, median, q75, max (quartiles interpolated linearly).
+
+    Raises
+    ------
+    ConfigError
+        For a metric that the sweep does not have.
     """
+    columns = list(map(str, frame.columns))
+    known = columns[columns.index("error") + 1 :]
+    for metric in metrics:
+        if metric not in known:
+            raise unknown_name(f"there is no metric {metric!r}", metric, known, where="main effects")
     done = _done(frame)
     levels = {factor: _levels(done[factor]) for factor in factors(frame)}
     tables = []

@@ -193,6 +193,8 @@ def _typed(frame: pd.DataFrame, axes: Iterable[str] = ()) -> pd.DataFrame:
             frame[name] = frame[name].astype("Int64" if name in _WHOLE else "Float64")
         elif name in ("key", *POINT_NAMES, "status", "error"):
             frame[name] = frame[name].astype("string")
-        elif name in axes and len({type(value) for value in frame[name]} - {int, float}) > 1:
-            frame[name] = frame[name].astype(str)
+        elif name in axes:
+            types = {type(value) for value in frame[name]}
+            if len(types) > 1 and types - {int, float}:
+                frame[name] = frame[name].astype(str)
     return frame

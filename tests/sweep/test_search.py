@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 import sparcade
 from sparcade.errors import ConfigError
+from sparcade.report.sweep_report import read_report
 from sparcade.sweep import Point, load_sweep, points_of, run_sweep
 from sparcade.sweep.metrics import BOUNDED, least, measure
 from sparcade.sweep.scoring import beats, front_with
-from sparcade.sweep.table import read_points
+from sparcade.sweep.table import read_points, unfinished
 from sweep_support import POINTS, SWEEP, forked_pool, lines, quick
 
 SKIP: dict[str, Any] = {
@@ -44,6 +45,8 @@ def test_the_front_is_that_of_the_whole_sweep(tmp_path: Path) -> None:
     assert part.computed + part.skipped == POINTS
     assert part.computed == len(part.frame) < POINTS * 3 // 4
     pd.testing.assert_frame_equal(part.pareto().reset_index(drop=True), whole.pareto().reset_index(drop=True))
+    assert unfinished(tmp_path / "part") == (0, part.skipped)
+    assert f"{part.skipped} skipped (dominated)" in read_report(tmp_path / "part").headline
 
 
 def test_a_skipped_point_is_beaten_by_one_that_was_computed(tmp_path: Path) -> None:

@@ -15,13 +15,15 @@ import pandas as pd
 
 from sparcade.errors import ConfigError, SweepError
 from sparcade.sweep.definition import Sweep, load_sweep
+from sparcade.sweep.effects import main_effects
 from sparcade.sweep.executors import cpu_count, default_executor, kernels_are_compiled, start_server
+from sparcade.sweep.objectives import best_points, objectives_of, pareto_fronts
 from sparcade.sweep.points import Point, grouped
 from sparcade.sweep.progress import Progress
 from sparcade.sweep.replays import is_kept
 from sparcade.sweep.search import Round, rounds
 from sparcade.sweep.store import Records, refused
-from sparcade.sweep.table import compact, costs_of, pareto_front, read_sweep, write_definition
+from sparcade.sweep.table import compact, costs_of, read_sweep, write_definition
 from sparcade.sweep.worker import Job, Measure, Outcome, least_of_point, measure_point, prepare, release, run_job
 
 #: Jobs handed to an executor and not done: enough to keep a cluster busy, few enough to stop soon.
@@ -50,8 +52,16 @@ class SweepResult:
         return self.frame[self.frame["status"] == "failed"]
 
     def pareto(self, objectives: Mapping[str, str] | None = None) -> pd.DataFrame:
-        """Points that no other beats, by default in the objectives of the sweep."""
-        return pareto_front(self.frame, objectives or self.sweep.objectives or {"cycles": "min"})
+        """Points that no other of their workload beats, by default in `objectives_of` the sweep."""
+        return pareto_fronts(self.frame, objectives or objectives_of(self.sweep, self.frame))
+
+    def best(self, objectives: Mapping[str, str] | None = None) -> pd.DataFrame:
+        """The best points in each objective and the compromise, for each workload (`best_points`)."""
+        return best_points(self.frame, objectives or objectives_of(self.sweep, self.frame))
+
+    def effects(self, *metrics: str) -> pd.DataFrame:
+        """How metrics, by default the objectives, move with each axis (`main_effects`)."""
+        return main_effects(self.frame, metrics or list(objectives_of(self.sweep, self.frame)))
 
 
 def run_sweep(
@@ -118,7 +128,7 @@ def run_sweep(
             crew.leave()
             release(collector.run)
         points = collector.ordered()
-        table = compact(sweep, points, folder)
+        table = compact(sweep, points, folder, skipped=len(collector.skipped))
     except OSError as error:
         raise refused(folder, error) from error
     return SweepResult(

@@ -34,8 +34,8 @@ _WHOLE = frozenset(
 )
 
 
-def compact(sweep: Sweep, points: Sequence[Point], folder: Path) -> Path:
-    """Write the table of the finished points, atomically; returns the file.
+def compact(sweep: Sweep, points: Sequence[Point], folder: Path, *, skipped: int = 0) -> Path:
+    """Write the table of the finished points, atomically; returns the file. `skipped` of the others are dominated.
 
     One process at a time: the last to come sees what all have finished.
     """
@@ -53,6 +53,7 @@ def compact(sweep: Sweep, points: Sequence[Point], folder: Path) -> Path:
                 frame.to_csv(fresh, index=False, lineterminator="\n")
         with new_file(folder / _STATE) as fresh:
             state = {"table": path.name, "shards": records.sizes(), "sweep": _identity(sweep), "points": len(frame)}
+            state |= {"total": len(points), "skipped": skipped}
             fresh.write_text(canonical_json(state), encoding="utf-8")
         other.unlink(missing_ok=True)
     return path
@@ -122,6 +123,21 @@ def read_definition(folder: Path) -> Sweep:
         ) from error
 
 
+def unfinished(folder: Path) -> tuple[int, int]:
+    """Points of the sweep that a folder was last run with that have no result: not computed yet, and dominated."""
+    sweep = read_definition(folder)
+    try:
+        state = parse_json((folder / _STATE).read_text(encoding="utf-8"))
+        if state["sweep"] == _identity(sweep):
+            skipped = int(state["skipped"])
+            return int(state["total"]) - int(state["points"]) - skipped, skipped
+    except (OSError, ValueError, LookupError, TypeError):
+        pass  # no table yet
+    records = Records(folder)
+    records.refresh()
+    return sum(point.key not in records.entries for point in read_points(folder)), 0
+
+
 def write_definition(sweep: Sweep, folder: Path) -> None:
     """Keep the definition, so that the folder can be read without its file and from anywhere."""
     with new_file(folder / DEFINITION) as fresh:
@@ -174,7 +190,7 @@ def _frame(sweep: Sweep, points: Sequence[Point], records: Records) -> pd.DataFr
     rows, scoring = [], sweep.scoring
     for (point, _), record in zip(held, records.records([entry for _, entry in held]), strict=True):
         metrics = record.get("metrics", {})
-        settings = {name: None if value == "" else _plain(value) for name, value in point.values.items()}
+        settings = {name: None if value == "" else plain(value) for name, value in point.values.items()}
         row = {"key": point.key, **settings, "status": record["status"], "error": record.get("error")}
         rows.append(row | (scoring.values(point.values, metrics) if metrics else {}))
     axes = [axis.name for axis in sweep.axes]
@@ -182,7 +198,8 @@ def _frame(sweep: Sweep, points: Sequence[Point], records: Records) -> pd.DataFr
     return _typed(pd.DataFrame({name: [row.get(name) for row in rows] for name in columns}), axes)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """The value of an axis as the table holds it: a list as JSON."""
     return json.dumps(value) if isinstance(value, tuple) else value
 
 

@@ -8,13 +8,14 @@ SRAM lines, side by side, medians; with the start of the pool and the replay. `o
 folder of 100,000 finished points. `resolving`: finding the points and keys of such a sweep, before any is computed.
 `compaction`: writing their table from the shards.
 
-Measured on two cores that others loaded as well (load 3, so the ratio of workers says little; one repeat):
+Measured on two quiet cores, five repeats (beside other work the ratio of workers falls to 1.6 to 1.8):
 
-    compaction              5.77 s  100,000 points, 138 MB of lines, points.parquet
-    open                    0.36 s
-    1 worker                23.6 points/s
-    2 workers               28.2 points/s  1.19 x
-    overhead                5.18 ms/point beyond 30.0 ms of simulation
+    resolving              11.41 s  100,000 points
+    compaction              4.81 s  100,000 points, 138 MB of lines, points.parquet
+    open                    0.21 s
+    1 worker                33.2 points/s
+    2 workers               63.5 points/s  1.91 x
+    overhead                1.25 ms/point beyond 28.5 ms of simulation
 """
 
 from __future__ import annotations

@@ -137,3 +137,15 @@ def test_the_context_limit_is_that_of_the_positions():
         "gpt2": 64,
         "llama": 64,
     }
+
+
+def test_a_long_document_is_cut_as_if_all_of_it_had_been_tokenized():
+    text = "the cat sat on a mat . " * 400 + "and saw a dog"
+    model, tokenizer = small_model("bert"), small_tokenizer("bert")
+    cut = Cut(prompt_tokens=12, windows=7)
+    items = encode(model, tokenizer, [Text(text=text, where="here")], cut)
+    whole = tokenizer([text], truncation=True, max_length=12, return_overflowing_tokens=True)["input_ids"]
+    assert [list(item.token_ids) for item in items] == whole[:7]
+    assert (
+        "".join(item.text for item in items).replace(" ", "") == text.replace(" ", "")[: len("thecatsatonamat.") * 10]
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sparcade.errors import ConfigError, SparcadeError
 from sparcade_workloads import TRACE_NAMES
+from sparcade_workloads.extra import trace_extra
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,16 +33,8 @@ def _make(names: Sequence[str], models: Path, texts: Path, out: Path) -> None:
                 got="no such folder",
                 remedy=f"name the folder with the {flag.removeprefix('--')} (see the README of the bundled traces)",
             )
-    try:
+    with trace_extra("python -m sparcade_workloads make"):
         from sparcade_workloads.recipes import make  # PyTorch and Transformers take seconds to import
-    except ImportError as error:
-        raise ConfigError(
-            "a package that capture needs is not installed",
-            where="python -m sparcade_workloads make",
-            expected="PyTorch and Transformers, in the versions of the extra 'trace'",
-            got=str(error),
-            remedy="pip install 'sparcade[trace]'",
-        ) from error
     for name in names:
         trace = make(name, models, texts, out)
         tokens = sum(len(sequence.tokens) for sequence in trace.manifest.sequences)

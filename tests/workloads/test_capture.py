@@ -236,14 +236,15 @@ def test_a_stopped_capture_goes_on(tmp_path):
 def test_a_killed_capture_goes_on(tmp_path):
     """SIGKILL in the middle of the third sequence, and a line that was torn."""
     script = (
-        "import os, signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
+        "import os, signal, sys; from pathlib import Path; sys.path[:0] = sys.argv[1:3]\n"
         "import test_capture as t\n"
         "progress = lambda done: done > 0.7 and os.kill(os.getpid(), signal.SIGKILL)\n"
-        "t.run(Path(sys.argv[2]) / 'trace', 'gpt2', t.items_of(24, 20, 22, 19), dtype='float16', progress=progress)"
+        "t.run(Path(sys.argv[3]) / 'trace', 'gpt2', t.items_of(24, 20, 22, 19), dtype='float16', progress=progress)"
     )
     folder = str(tmp_path)
-    here = __file__.rpartition("/")[0]
-    done = subprocess.run([sys.executable, "-c", script, here, folder], capture_output=True, text=True)
+    here = Path(__file__).parent
+    command = [sys.executable, "-c", script, str(here), str(here.parent), folder]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == -9, done.stderr
     progress = tmp_path / "trace.partial" / "progress.jsonl"
     assert len(progress.read_text().splitlines()) == 3

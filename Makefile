@@ -16,7 +16,7 @@ run: $(VENV)/.base
 	@echo "summary and pictures of each run in one page:"; ls -1 reports/*/report.html
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-rtl: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/rtl -m "rtl_full or not rtl_full"

@@ -1,8 +1,9 @@
 """Policies: what is pruned and how many bits are fetched; replay of a trace under one."""
 
-from sparcade.policy.load import load_policy
+from sparcade.policy.engine import Engine
+from sparcade.policy.load import load_policy, policy_name, policy_provenance
 from sparcade.policy.protocol import HeadState, Policy, Row, SequenceShape, TokenState, TopK
-from sparcade.policy.replay import apply, policy_name, policy_provenance
+from sparcade.policy.replay import apply
 from sparcade.policy.result import LayerOutput, OutputError, PolicyResult, output_errors
 from sparcade.policy.spatten import (
     HeadPruning,
@@ -14,6 +15,7 @@ from sparcade.policy.spatten import (
 )
 
 __all__ = [
+    "Engine",
     "HeadPruning",
     "HeadState",
     "LayerOutput",

@@ -6,9 +6,11 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from sparcade._files import file_hash
 from sparcade._presets import preset_path
-from sparcade.config import build, override, read_toml
+from sparcade.config import build, override, read_toml, tables
 from sparcade.errors import ConfigError, PolicyError
 from sparcade.policy.protocol import Policy
 from sparcade.policy.spatten import PolicyConfig, SpAtten
@@ -41,6 +43,20 @@ def load_policy(name: str, settings: Sequence[str] = ()) -> Policy:
     path = preset_path("policy", name)
     config = build(PolicyConfig, {"name": path.stem, **read_toml(path)}, where=str(name))
     return SpAtten(override(PolicyConfig, config, settings, where=f"policy {name}"))
+
+
+def policy_name(policy: Policy) -> str:
+    """The configured name, or the class name of a user's policy."""
+    return policy.config.name if isinstance(policy, SpAtten) else type(policy).__name__
+
+
+def policy_provenance(policy: Policy) -> dict[str, Any]:
+    """The configuration of a SpAtten policy, or file and SHA-256 of a user's."""
+    if isinstance(policy, SpAtten):
+        settings: dict[str, Any] = tables(policy.config)
+        return settings
+    file = getattr(sys.modules.get(type(policy).__module__), "__file__", None)
+    return {"file": Path(file).name, "sha256": file_hash(Path(file))} if file else {"class": type(policy).__qualname__}
 
 
 def _user_policy(name: str) -> Policy:

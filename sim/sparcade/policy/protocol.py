@@ -1,6 +1,6 @@
 """The Policy protocol: what a pruning policy is asked, and what it may answer.
 
-The replay (`sparcade.policy.replay`) asks, in this order, for every sequence: `begin_sequence`; then before every
+The engine (`sparcade.policy.engine`) asks, in this order, for every sequence: `begin_sequence`; then before every
 layer of every step `keep_tokens` and `keep_heads`; in the layer, per head, `bits`; per query row `keep_values`.
 """
 

@@ -58,7 +58,7 @@ class OutputError:
 
 
 def output_errors(result: PolicyResult, reference: PolicyResult) -> list[OutputError]:
-    """Compare with a reference that computed every row: the `dense-fp32` policy on the same trace or in the same model."""
+    """Compare with a reference that computed every row: `dense-fp32` on the same trace, or in the same model."""
     parts: dict[tuple[int, int], list[tuple[Floats, Floats]]] = {}
     rows_of_layer: dict[int, int] = {}
     for key, output in result.outputs.items():

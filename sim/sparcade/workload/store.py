@@ -62,8 +62,8 @@ class WorkloadShape:
     max_context: int  #: longest context of any step [tokens]
     policy: str  #: name of the policy that made it
     policy_settings: dict[str, Any]  #: its configuration, or where a user's policy stands
-    trace_hash: str  #: content hash of the trace, "" without one
-    ids: str  #: "from trace" or "synthetic"
+    trace_hash: str  #: content hash of the trace, or (closed loop) of the model and the token ids; "" without one
+    ids: str  #: "from trace", "closed loop" or "synthetic"
     uncharged_selections: int = 0  #: choices a policy made without the top-k engine
 
 

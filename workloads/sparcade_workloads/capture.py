@@ -1,4 +1,4 @@
-"""Capture of Q, K, V from a Transformers model: the one place that hooks into that library's attention.
+"""Capture of Q, K, V from a Transformers model.
 
 The model runs twice. The first run has our attention function in the library's registry: it records Q, K and V
 as they reach the attention (after projection and rotary embedding, K and V with the cache, not repeated for
@@ -8,9 +8,7 @@ attention, without our function: it gives the outputs the trace is checked again
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -18,20 +16,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache
-from transformers.masking_utils import eager_mask
+from transformers import DynamicCache
 
 from sparcade.errors import TraceError
 from sparcade.trace import LayerTensors
+from sparcade_workloads.attention import STOCK, Call, hooked, implementation, probe
 
 #: Largest accepted difference between the recomputed and the model's own attention output.
 TOLERANCE = 1e-4
 #: Number of prefill rows whose model output is stored.
 PREFILL_ROWS = 32
-
-_TRACED = "sparcade_trace"
-_STOCK = "sdpa"
-_OUTPUT_PROJECTIONS = ("c_proj", "o_proj", "output.dense")
 
 Floats = npt.NDArray[np.floating]
 
@@ -118,33 +112,18 @@ def record(model: Any, token_ids: Sequence[int], *, prompt_tokens: int) -> list[
 
     The rows are put together from the steps, each of which sees the cache as it stood then.
     """
-    names = {module: name for name, module in model.named_modules()}
     calls: list[Recorded] = []
 
-    def traced(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, *args: Any, **options: Any) -> Any:
-        # The model file's own function keeps repeats, soft-caps and the like as they are, with no code per model.
-        eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
-        if eager is None:
-            what = "the model file has no eager attention to call"
-            remedy = "capture a model written for the attention registry"
-            raise _error(what, names[module], "eager_attention_forward", "none", remedy)
-        scaling = args[0] if args else options.get("scaling")
-        scaling = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
-        q, k, v = (tensor[0].float().numpy().copy() for tensor in (query, key, value))
-        calls.append(Recorded(name=names[module], q=q, k=k, v=v, scaling=scaling))
-        return eager(module, query, key, value, attention_mask, *args, **options)
+    def attend(call: Call) -> tuple[Any, Any]:
+        q, k, v = (tensor[0].float().numpy().copy() for tensor in (call.query, call.key, call.value))
+        calls.append(Recorded(name=call.name, q=q, k=k, v=v, scaling=call.scaling))
+        return call.eager()
 
-    AttentionInterface.register(_TRACED, traced)
-    # Without a mask function of the same name the library passes no mask at all: causal models see the future.
-    AttentionMaskInterface.register(_TRACED, eager_mask)
-    try:
-        steps = []
-        with _implementation(model, _TRACED):
-            for tokens in _run(model, token_ids, prompt_tokens):
-                steps.append(_checked(calls, model, tokens))
-                calls.clear()
-    finally:
-        calls.clear()  # the registry keeps `traced` for good; it must not keep the tensors
+    steps = []
+    with hooked(model, attend):
+        for tokens in _run(model, token_ids, prompt_tokens):
+            steps.append(_checked(calls, model, tokens))
+            calls.clear()
     return [_joined(list(layer), prompt_tokens) for layer in zip(*steps, strict=True)]
 
 
@@ -164,11 +143,11 @@ def stock_outputs(
         return take
 
     handles = [
-        _output_projection(model, layer.name).register_forward_pre_hook(taker(layer.name, layer.q.shape[0]))
-        for layer in recorded
+        model.get_submodule(layer.reader).register_forward_pre_hook(taker(layer.name, layer.heads))
+        for layer in probe(model, lambda: model(input_ids=torch.tensor([[0, 1]])))
     ]
     try:
-        with _implementation(model, _STOCK):
+        with implementation(model, STOCK):
             for _tokens in _run(model, token_ids, prompt_tokens):
                 pass
     finally:
@@ -187,22 +166,6 @@ def _run(model: Any, token_ids: Sequence[int], prompt_tokens: int) -> Iterator[i
         with torch.no_grad():
             model(input_ids=ids[:, first:stop], **cache)
         yield stop
-
-
-@contextmanager
-def _implementation(model: Any, name: str) -> Iterator[None]:
-    """Give the model an attention implementation for a while, and make sure that it uses it."""
-    where, remedy = type(model).__name__, "capture a model written for the attention registry, in eval mode"
-    if model.training:
-        raise _error("the model is in training mode", where, "model.eval()", "dropout on", remedy)
-    before = model.config._attn_implementation
-    try:
-        model.set_attn_implementation(name)
-        if (got := model.config._attn_implementation) != name:  # such models keep their own attention, silently
-            raise _error("the model ignores the attention registry", where, repr(name), repr(got), remedy)
-        yield
-    finally:
-        model.set_attn_implementation(before)
 
 
 def _checked(calls: list[Recorded], model: Any, tokens: int) -> list[Recorded]:
@@ -228,18 +191,6 @@ def _joined(steps: list[Recorded], prompt_tokens: int) -> Recorded:
             what, remedy = "the cache changed keys or values of earlier tokens", "capture with an append-only cache"
             raise _error(what, last.name, "K and V as in the step before", f"a change before step {index}", remedy)
     return Recorded(name=last.name, q=q, k=last.k, v=last.v, scaling=last.scaling)
-
-
-def _output_projection(model: Any, name: str) -> Any:
-    """The projection that reads the attention output: in the attention module itself, or (BERT) beside it."""
-    modules = dict(model.named_modules())
-    parent = name.rpartition(".")[0]
-    candidates = [f"{base}.{suffix}" for base in (name, parent) for suffix in _OUTPUT_PROJECTIONS]
-    for candidate in candidates:
-        if candidate in modules:
-            return modules[candidate]
-    remedy = "add the projection's name to _OUTPUT_PROJECTIONS"
-    raise _error("the output projection is unknown", name, f"one of {_OUTPUT_PROJECTIONS}", "none of them", remedy)
 
 
 def _error(what: str, where: str, expected: str, got: str, remedy: str) -> TraceError:

@@ -1,4 +1,4 @@
-"""`python -m sparcade_workloads make NAME...`: make the bundled traces again from weights and texts."""
+"""`python -m sparcade_workloads`: make the bundled traces again from weights and texts; sample texts from a model."""
 
 from __future__ import annotations
 
@@ -15,40 +15,61 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (2 for bad input)."""
     options = _parser().parse_args(argv)
     try:
-        _make(options.names, options.models, options.texts, options.out)
+        options.function(options)
     except SparcadeError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     return 0
 
 
-def _make(names: Sequence[str], models: Path, texts: Path, out: Path) -> None:
-    for flag, folder in (("--models", models), ("--texts", texts)):
-        if not folder.is_dir():
-            raise ConfigError(
-                "a folder is missing",
-                where=f"{flag} {folder}",
-                expected="an existing folder",
-                got="no such folder",
-                remedy=f"name the folder with the {flag.removeprefix('--')} (see the README of the bundled traces)",
-            )
-    try:
-        from sparcade_workloads.recipes import make  # PyTorch and Transformers take seconds to import
-    except ImportError as error:
-        raise ConfigError(
-            "a package that capture needs is not installed",
-            where="python -m sparcade_workloads make",
-            expected="PyTorch and Transformers, in the versions of the extra 'trace'",
-            got=str(error),
-            remedy="pip install 'sparcade[trace]'",
-        ) from error
-    for name in names:
-        trace = make(name, models, texts, out)
+def _make(options: argparse.Namespace) -> None:
+    _check_folders(options, "models", "texts")
+    _check_packages()
+    from sparcade_workloads.recipes import make  # PyTorch and Transformers take seconds to import
+
+    for name in options.names:
+        trace = make(name, options.models, options.texts, options.out)
         tokens = sum(len(sequence.tokens) for sequence in trace.manifest.sequences)
         sys.stdout.write(
             f"{name}: {tokens} tokens, {trace.stored_bytes()} bytes, "
             f"largest error {trace.manifest.stored_error:g}, {trace.content_hash[:12]}\n"
         )
+
+
+def _stories(options: argparse.Namespace) -> None:
+    _check_folders(options, "models")
+    _check_packages()
+    from sparcade_workloads.recipes import sample_stories
+
+    count = sample_stories(options.models, options.out, sequences=options.sequences, tokens=options.tokens)
+    sys.stdout.write(f"{options.out}: {count} sequences of {options.tokens} tokens\n")
+
+
+def _check_folders(options: argparse.Namespace, *names: str) -> None:
+    for name in names:
+        folder = getattr(options, name)
+        if not folder.is_dir():
+            raise ConfigError(
+                "a folder is missing",
+                where=f"--{name} {folder}",
+                expected="an existing folder",
+                got="no such folder",
+                remedy=f"name the folder with the {name} (see the README of the bundled traces)",
+            )
+
+
+def _check_packages() -> None:
+    try:
+        import torch  # noqa: F401
+        import transformers  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            "a package that capture needs is not installed",
+            where="python -m sparcade_workloads",
+            expected="PyTorch and Transformers, in the versions of the extra 'trace'",
+            got=str(error),
+            remedy="pip install 'sparcade[trace]'",
+        ) from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,6 +86,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="gets one folder per trace (default: the package's own)",
     )
+    make.set_defaults(function=_make)
+    stories = commands.add_parser("stories", help="texts that stories260K samples from itself, for `sparcade accuracy`")
+    stories.add_argument("--models", type=Path, required=True, metavar="DIR", help="holds the model folders")
+    stories.add_argument("--sequences", type=int, default=24, metavar="N", help="default: 24")
+    stories.add_argument("--tokens", type=int, default=321, metavar="N", help="of each (default: 321)")
+    stories.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl")
+    stories.set_defaults(function=_stories)
     return parser
 
 

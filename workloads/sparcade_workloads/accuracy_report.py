@@ -112,13 +112,9 @@ def _draw(report: AccuracyReport, frame: pd.DataFrame, path: Path) -> None:
     left.set_ylabel(metric)
     left.legend(fontsize=8)
     right.set_xlabel("K and V bits: dense 12 bit over the policy's")
-    figure.suptitle(
-        plain(
-            f"{source['model']} on {source['data']}: {source['policy']}, closed loop, "
-            f"n = {source['sequences']} sequences, bars: standard error"
-        ),
-        fontsize=10,
-    )
+    policy = ", ".join([source["policy"], *source["set"], axis.removeprefix("policy.")])
+    title = f"{source['model']} on {source['data']}, closed loop: {policy} (n = {source['sequences']}, bars: standard error)"
+    figure.suptitle(plain(title), fontsize=9)
     save_svg(figure, path)
 
 

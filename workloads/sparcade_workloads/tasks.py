@@ -143,8 +143,7 @@ def train_probe(embeddings: Floats, labels: Sequence[int]) -> Floats:
     targets = np.eye(max(labels) + 1)[list(labels)]
     shrink = RIDGE * np.eye(inputs.shape[1])
     shrink[-1, -1] = 0.0
-    weights: Floats = np.linalg.solve(inputs.T @ inputs + shrink, inputs.T @ targets)
-    return weights
+    return np.asarray(np.linalg.solve(inputs.T @ inputs + shrink, inputs.T @ targets), np.float64)
 
 
 def _with_bias(inputs: Floats) -> Floats:

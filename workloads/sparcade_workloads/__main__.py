@@ -45,6 +45,14 @@ def _stories(options: argparse.Namespace) -> None:
     sys.stdout.write(f"{options.out}: {count} sequences of {options.tokens} tokens\n")
 
 
+def _loops(options: argparse.Namespace) -> None:
+    _check_folders(options, "models")
+    _check_packages()
+    from sparcade_workloads.loops import compare_loops
+
+    sys.stdout.write(compare_loops(options.models, options.out).to_string(index=False) + "\n")
+
+
 def _check_folders(options: argparse.Namespace, *names: str) -> None:
     for name in names:
         folder = getattr(options, name)
@@ -93,6 +101,10 @@ def _parser() -> argparse.ArgumentParser:
     stories.add_argument("--tokens", type=int, default=321, metavar="N", help="of each (default: 321)")
     stories.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl")
     stories.set_defaults(function=_stories)
+    loops = commands.add_parser("loops", help="open against closed loop on the bundled traces")
+    loops.add_argument("--models", type=Path, required=True, metavar="DIR", help="holds the model folders")
+    loops.add_argument("--out", type=Path, required=True, metavar="FILE.csv")
+    loops.set_defaults(function=_loops)
     return parser
 
 

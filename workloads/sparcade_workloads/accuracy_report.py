@@ -113,8 +113,8 @@ def _draw(report: AccuracyReport, frame: pd.DataFrame, path: Path) -> None:
     left.legend(fontsize=8)
     right.set_xlabel("K and V bits: dense 12 bit over the policy's")
     policy = ", ".join([source["policy"], *source["set"], axis.removeprefix("policy.")])
-    title = f"{source['model']} on {source['data']}, closed loop: {policy} (n = {source['sequences']}, bars: standard error)"
-    figure.suptitle(plain(title), fontsize=9)
+    title = f"{source['model']} on {source['data']}, closed loop: {policy}"
+    figure.suptitle(plain(f"{title} (n = {source['sequences']}, bars: standard error)"), fontsize=9)
     save_svg(figure, path)
 
 

@@ -2,8 +2,19 @@
 
 from sparcade.policy.control import RandomRanking
 from sparcade.policy.engine import Engine
-from sparcade.policy.load import load_policy, policy_name, policy_provenance
-from sparcade.policy.protocol import HeadState, Policy, Row, SequenceShape, TokenState, TopK
+from sparcade.policy.load import load_policy, policy_name, policy_provenance, settings_class
+from sparcade.policy.protocol import (
+    EvictingPolicy,
+    HeadState,
+    KeyState,
+    Policy,
+    Row,
+    SequenceShape,
+    Structure,
+    StructuredPolicy,
+    TokenState,
+    TopK,
+)
 from sparcade.policy.replay import apply
 from sparcade.policy.result import LayerOutput, OutputError, PolicyResult, output_errors
 from sparcade.policy.spatten import (
@@ -17,8 +28,10 @@ from sparcade.policy.spatten import (
 
 __all__ = [
     "Engine",
+    "EvictingPolicy",
     "HeadPruning",
     "HeadState",
+    "KeyState",
     "LayerOutput",
     "LocalValuePruning",
     "OutputError",
@@ -30,6 +43,8 @@ __all__ = [
     "Row",
     "SequenceShape",
     "SpAtten",
+    "Structure",
+    "StructuredPolicy",
     "TokenPruning",
     "TokenState",
     "TopK",
@@ -38,4 +53,5 @@ __all__ = [
     "output_errors",
     "policy_name",
     "policy_provenance",
+    "settings_class",
 ]

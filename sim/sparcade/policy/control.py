@@ -25,6 +25,11 @@ class RandomRanking:
     def __init__(self, policy: Policy, *, seed: int, lsb_rate: Mapping[int, float]) -> None:
         self._policy, self._seed, self._lsb_rate = policy, seed, lsb_rate
         self._sequence = -1
+        if hasattr(policy, "structure"):
+            self.structure = policy.structure
+        if hasattr(policy, "keep_keys"):
+            keep_keys = policy.keep_keys
+            self.keep_keys = lambda state: self._shuffled(keep_keys(state), IMPORTANCE_BITS)
 
     def begin_sequence(self, shape: SequenceShape) -> None:
         """Start the stream of the sequence."""

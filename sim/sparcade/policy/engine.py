@@ -16,13 +16,14 @@ import numpy.typing as npt
 from sparcade.numerics import msb_plane
 from sparcade.numerics.attention import attend_heads, weigh_heads
 from sparcade.numerics.fixed_point import ONE, KeyFormat
-from sparcade.policy.answers import ask, check_bits, check_choice, policy_error
+from sparcade.policy.answers import ask, check_bits, check_choice, check_structure, policy_error
 from sparcade.policy.load import policy_name, policy_provenance
 from sparcade.policy.protocol import (
     IMPORTANCE_MAX,
     LOCAL_BITS,
     HeadState,
     Ids,
+    KeyState,
     Policy,
     Row,
     SequenceShape,
@@ -46,13 +47,14 @@ _BATCH_ELEMENTS = 1 << 20
 class _Tally:
     """Sums over the layer that just ran, handed to the policy before the next one."""
 
-    probability: Ids  #: [T]
-    seen: Ids  #: [T]
+    probability: Ids  #: [Hkv, T]
+    seen: Ids  #: [Hkv, T]
     head_output: Ids  #: [H]
 
     @classmethod
-    def zero(cls, tokens: int, heads: int) -> _Tally:
-        return cls(np.zeros(tokens, np.int64), np.zeros(tokens, np.int64), np.zeros(heads, np.int64))
+    def zero(cls, tokens: int, model: ModelShape) -> _Tally:
+        per_key = (model.kv_heads, tokens)
+        return cls(np.zeros(per_key, np.int64), np.zeros(per_key, np.int64), np.zeros(model.heads, np.int64))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -76,8 +78,13 @@ class Engine:
     layer: int = 0
     tokens: Ids = field(init=False)  #: ids that entered the layer
     heads: Ids = field(init=False)  #: query heads that entered the layer
+    skipped: tuple[int, ...] = ()  #: layers that the policy leaves out whole
     _names: tuple[str, ...] = ()
     _tally: _Tally = field(init=False)
+    _alive: Ids = field(init=False)  #: tokens that no layer of this step dropped
+    _structure: npt.NDArray[np.bool_] | None = None  #: [layers, H] heads that run, with a `structure`
+    _cache: npt.NDArray[np.bool_] | None = None  #: [layers, Hkv, T] keys not evicted, with `keep_keys`
+    _scored: bool = False  #: the sequence has rows
     _longest: int = 0
     _builder: WorkloadBuilder = field(default_factory=WorkloadBuilder)
     _outputs: dict[LayerKey, LayerOutput] = field(default_factory=dict)
@@ -103,7 +110,7 @@ class Engine:
         self.sequence += 1
         self.step = self.layer = 0
         self.tensors, self._names = tensors, tokens
-        self._tally = _Tally.zero(len(tokens), self.model.heads)
+        self._tally, self._scored = _Tally.zero(len(tokens), self.model), False
         self._longest = max(self._longest, len(tokens))
         shape = SequenceShape(
             layers=self.model.layers,
@@ -114,19 +121,41 @@ class Engine:
             prompt_tokens=tensors.prompt_tokens,
             tokens=tokens,
         )
-        ask(self.policy.begin_sequence, shape, method="begin_sequence", where=f"sequence {self.sequence}")
+        where = f"sequence {self.sequence}"
+        ask(self.policy.begin_sequence, shape, method="begin_sequence", where=where)
+        if hasattr(self.policy, "structure"):
+            answer = ask(self.policy.structure, shape, method="structure", where=where)
+            structure = check_structure(answer, shape, where=where)
+            self._structure, self.skipped = structure.heads.copy(), structure.skipped
+        if hasattr(self.policy, "keep_keys"):
+            self._cache = np.ones((self.model.layers, self.model.kv_heads, len(tokens)), np.bool_)
 
     def enter_layer(self) -> None:
-        """Choose the tokens and heads of the layer; `tokens`, `queries` and `heads` then hold them."""
+        """Choose the tokens and heads of the layer; `tokens`, `queries` and `heads` then hold them.
+
+        In a layer without attention nobody is asked: the tokens pass, and there are no heads.
+        """
         if self.layer == 0:
-            self.tokens = _read_only(np.arange(self.context, dtype=np.int64))
+            self._alive = _read_only(np.arange(self.context, dtype=np.int64))
             self.heads = _read_only(np.arange(self.model.heads, dtype=np.int64))
-        self.tokens = self._choose_tokens(self._key, self._token_candidates())
+        if self._structure is not None and not self._structure[self.layer].any():
+            self.tokens, self.heads = self._alive, _read_only(np.empty(0, np.int64))
+            self._survivors[self._key], self._heads[self._key] = self.tokens, self.heads
+            return
+        candidates = self._token_candidates()
+        self.tokens = self._choose_tokens(self._key, candidates)
+        if self._cache is None:
+            self._alive = self.tokens
+        elif len(self.tokens) < len(candidates):
+            dropped = np.setdiff1d(candidates, self.tokens, assume_unique=True)
+            self._alive = _read_only(np.setdiff1d(self._alive, dropped, assume_unique=True))
         self.heads = self._choose_heads(self._key, self._head_candidates())
 
     def attend(self) -> LayerOutput:
         """Attention of the layer's queries; Q, K and V of all that entered must exist by now."""
         output = self._run_layer(self._key)
+        if self._cache is not None and self.context < len(self._names):
+            self._evict(self._key, self._cache[self.layer])
         if self.keep_outputs:
             self._outputs[self._key] = output
         self.layer += 1
@@ -157,6 +186,9 @@ class Engine:
             trace_hash=trace_hash,
             ids="closed loop" if closed else "from trace",
             uncharged_selections=self._uncharged,
+            persistent=tuple(
+                kind for kind, own in (("key", self._cache), ("head", self._structure)) if own is not None
+            ),
         )
         return PolicyResult(
             workload=self._builder.build(shape),
@@ -174,20 +206,26 @@ class Engine:
         return self.sequence, self.step, self.layer
 
     def _token_candidates(self) -> Ids:
-        """Survivors of the layer before whose K and V this layer has or computes now."""
+        """Survivors of the layer before whose K and V this layer has or computes now, and did not evict."""
+        tokens = self._alive
         first_new = 0 if self.step == 0 else self.context - 1
-        there = self.tensors.tokens[self.layer, self.tokens] | (self.tokens >= first_new)
-        return self.tokens if there.all() else _read_only(self.tokens[there])
+        there = self.tensors.tokens[self.layer, tokens] | (tokens >= first_new)
+        if self._cache is not None:
+            there &= self._cache[self.layer][:, tokens].any(axis=0)
+        return tokens if there.all() else _read_only(tokens[there])
 
     def _head_candidates(self) -> Ids:
         """Survivors of the layer before that ran in this layer in every step: others lack keys."""
-        there = self.tensors.heads[self.layer, self.heads]
+        heads = self.heads
+        if self._structure is not None:
+            heads = _read_only(np.flatnonzero(self._structure[self.layer]))
+        there = self.tensors.heads[self.layer, heads]
         if there.all():
-            return self.heads
+            return heads
         if not there.any():
             what, expected = "no head is left", f"a head among those that ran in every step: {self._ran()}"
-            raise policy_error(what, "keep_heads", _at(self._key), expected, f"heads {self.heads.tolist()}")
-        return _read_only(self.heads[there])
+            raise policy_error(what, "keep_heads", _at(self._key), expected, f"heads {heads.tolist()}")
+        return _read_only(heads[there])
 
     def _ran(self) -> list[int]:
         ran: list[int] = np.flatnonzero(self.tensors.heads[self.layer]).tolist()
@@ -203,8 +241,8 @@ class Engine:
             context=context,
             newest=newest,
             candidates=candidates,
-            probability=_read_only(tally.probability[:context]),
-            seen=_read_only(tally.seen[:context]),
+            probability=_read_only(tally.probability[:, :context].sum(axis=0)),
+            seen=_read_only(tally.seen[:, :context].sum(axis=0)),
         )
         ids = self._choose(key, "token", self.policy.keep_tokens, state, candidates)
         if newest is not None and ids[-1] != newest:
@@ -219,6 +257,9 @@ class Engine:
     def _choose_heads(self, key: LayerKey, candidates: Ids) -> Ids:
         state = HeadState(step=key[1], layer=key[2], candidates=candidates, output=_read_only(self._tally.head_output))
         self._heads[key] = self._choose(key, "head", self.policy.keep_heads, state, candidates)
+        if self._structure is not None:
+            self._structure[self.layer] = False
+            self._structure[self.layer, self._heads[key]] = True
         return self._heads[key]
 
     def _choose(
@@ -231,33 +272,70 @@ class Engine:
         if answer.scores is not None:
             self._scores.setdefault(key, {})[kind] = answer.scores
         if answer.n:
-            if key[1:] == (0, 0):
+            if not self._scored:
                 what, expected = "there are no scores before the first layer", "ids, or state.candidates"
+                raise policy_error(what, name, _at(key), expected, f"TopK of {answer.n} candidates")
+            if kind == "token" and self._cache is not None:
+                what, expected = "tokens are ranked as well as keys", "ids from keep_tokens, or no keep_keys"
                 raise policy_error(what, name, _at(key), expected, f"TopK of {answer.n} candidates")
             self._builder.end_layer_with(kind, answer.n, answer.k, answer.passes)
         return _read_only(answer.ids)
 
+    def _keys(self) -> dict[int, Ids]:
+        """Key ids that each KV head of a surviving query head reads."""
+        kv_heads = np.unique(self.heads // self.model.group).tolist()
+        if self._cache is None:
+            return dict.fromkeys(kv_heads, self.tokens)
+        held = self._cache[self.layer][:, self.tokens]
+        return {kv: self.tokens if held[kv].all() else _read_only(self.tokens[held[kv]]) for kv in kv_heads}
+
+    def _evict(self, key: LayerKey, cache: npt.NDArray[np.bool_]) -> None:
+        """Ask what each KV head keeps for later steps, and clear the rest in `cache` [Hkv, T]."""
+        kv_heads = self.heads // self.model.group
+        keep_keys: Callable[[KeyState], Any] = self.policy.keep_keys  # type: ignore[attr-defined]
+        for kv_head, candidates in self._keys().items():
+            where = f"{_at(key)}, KV head {kv_head}"
+            state = KeyState(
+                step=key[1],
+                layer=key[2],
+                kv_head=kv_head,
+                context=self.context,
+                candidates=candidates,
+                probability=_read_only(self._tally.probability[kv_head, : self.context]),
+                seen=_read_only(self._tally.seen[kv_head, : self.context]),
+            )
+            choice = ask(keep_keys, state, method="keep_keys", where=where)
+            answer = check_choice(choice, candidates, IMPORTANCE_BITS, method="keep_keys", where=where)
+            self._uncharged += answer.uncharged
+            if answer.n:
+                behind = int(np.count_nonzero(kv_heads > kv_head))
+                self._builder.end_layer_with("token", answer.n, answer.k, answer.passes, rows_behind=behind)
+            cache[kv_head, : self.context] = False
+            cache[kv_head, answer.ids] = True
+
     def _run_layer(self, key: LayerKey) -> LayerOutput:
-        tokens, heads, queries = self.tokens, self.heads, self.queries
-        self._tally = tally = _Tally.zero(len(self._names), self.model.heads)
-        causal = self.model.mask == "causal" and key[1] == 0
-        sees = np.arange(1, len(tokens) + 1) if causal else np.full(len(queries), len(tokens), np.int64)
-        seen = len(queries) - np.cumsum(np.bincount(sees, minlength=len(tokens) + 1))[: len(tokens)]
+        heads, queries = self.heads, self.queries
+        self._tally = tally = _Tally.zero(len(self._names), self.model)
         outputs = np.empty((len(heads), len(queries), self.model.head_dim))
-        forms = self._forms(key, tokens, heads.tolist())
-        for start, end in _batches(forms, len(queries) * len(tokens)):
-            batch = _HeadBatch(key, heads[start:end], tokens, queries, sees, forms[start])
+        by_kv_head = self._keys()
+        keys = [by_kv_head[head // self.model.group] for head in heads.tolist()]
+        forms = self._forms(key, keys, heads.tolist())
+        for start, end in _batches(forms, keys, len(queries) * len(self.tokens)):
+            ids = keys[start]
+            causal = self.model.mask == "causal" and key[1] == 0
+            sees = np.arange(1, len(ids) + 1) if causal else np.full(len(queries), len(ids), np.int64)
+            batch = _HeadBatch(key, heads[start:end], ids, queries, sees, forms[start])
             outputs[start:end] = self._run_heads(batch, self.tensors.words(key[2], forms[start]), tally)
-        tally.seen[tokens] += seen * len(heads)
+            self._scored = True
         return LayerOutput(heads=heads, tokens=queries, values=outputs)
 
-    def _forms(self, key: LayerKey, tokens: Ids, heads: list[int]) -> list[KeyFormat]:
+    def _forms(self, key: LayerKey, keys: list[Ids], heads: list[int]) -> list[KeyFormat]:
         """Ask for the bits of every head; query heads of one KV head must agree."""
         forms: list[KeyFormat] = []
         shared: dict[int, KeyFormat] = {}
-        for head in heads:
+        for head, ids in zip(heads, keys, strict=True):
             where = f"{_at(key)}, head {head}"
-            row = Row(key[1], key[2], head, tokens)
+            row = Row(key[1], key[2], head, ids)
             form = check_bits(ask(self.policy.bits, row, method="bits", where=where), where=where)
             first = shared.setdefault(head // self.model.group, form)
             if first != form:
@@ -297,7 +375,9 @@ class Engine:
         magnitudes: npt.NDArray[Any] = np.empty(len(heads), number)
         weigh_heads(weights, values, kv_heads, batch.sees, kept, out, magnitudes)
         scales = words.value_scale[kv_heads]
-        tally.probability[ids] += probabilities.sum(axis=(0, 1))
+        seen = len(batch.queries) - np.cumsum(np.bincount(batch.sees, minlength=len(ids) + 1))[: len(ids)]
+        np.add.at(tally.probability, (kv_heads[:, None], ids), probabilities.sum(axis=1))
+        np.add.at(tally.seen, (kv_heads[:, None], ids), seen)
         importance = np.floor(magnitudes * (ONE if form.is_float else scales) + 0.5)
         tally.head_output[heads] = np.minimum(importance, IMPORTANCE_MAX).astype(np.int64)
         return out if form.is_float else out * scales[:, None, None] / ONE
@@ -352,7 +432,7 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class _HeadBatch:
-    """Heads of one layer of one step that share a key format."""
+    """Heads of one layer of one step that share their key ids and format."""
 
     key: LayerKey
     heads: Ids  #: [h] query heads
@@ -362,12 +442,13 @@ class _HeadBatch:
     form: KeyFormat
 
 
-def _batches(forms: list[KeyFormat], elements: int) -> Iterator[tuple[int, int]]:
-    """Runs of heads of equal format, each with at most `_BATCH_ELEMENTS` probabilities."""
+def _batches(forms: list[KeyFormat], keys: list[Ids], elements: int) -> Iterator[tuple[int, int]]:
+    """Runs of heads of equal format and the same keys, each with at most `_BATCH_ELEMENTS` probabilities."""
     most = max(1, _BATCH_ELEMENTS // elements)
     start = 0
     for end in range(1, len(forms) + 1):
-        if end == len(forms) or forms[end] != forms[start] or end - start == most:
+        same = end < len(forms) and forms[end] == forms[start] and keys[end] is keys[start]
+        if not same or end - start == most:
             yield start, end
             start = end
 

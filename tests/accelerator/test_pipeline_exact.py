@@ -11,10 +11,10 @@ from oracles.random_runs import random_arch, random_workload
 from sparcade.accelerator import COUNTERS, Count, simulate
 
 
-@pytest.mark.parametrize("seed", range(240))
+@pytest.mark.parametrize("seed", range(320))
 def test_kernel_equals_the_literal_pipeline(seed: int) -> None:
     rng = random.Random(seed)
-    workload = random_workload(rng)
+    workload = random_workload(rng, evicts=seed >= 240)
     arch = random_arch(rng, workload)
     want = pipeline_literal.run(workload, arch)
     got = simulate(workload, arch)

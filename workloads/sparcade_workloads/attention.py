@@ -79,6 +79,7 @@ class AttentionLayer:
     head_dim: int  #: D
     scaling: float  #: factor on Q.K
     mask: str  #: "causal" or "full"
+    tokens: int  #: of the input it was seen with
 
 
 @contextmanager
@@ -206,6 +207,7 @@ def _layer(call: Call) -> AttentionLayer:
         head_dim=dim,
         scaling=call.scaling,
         mask=mask_kinds(call.mask, first=0, keys=call.key.shape[2], where=call.name)[0],
+        tokens=call.query.shape[2],
     )
 
 

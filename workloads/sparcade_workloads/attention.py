@@ -96,7 +96,10 @@ def implementation(model: Any, name: str) -> Iterator[None]:
         raise _error("the model is in training mode", where, "model.eval()", "dropout on", "call model.eval() before")
     before = model.config._attn_implementation
     try:
-        model.set_attn_implementation(name)
+        try:
+            model.set_attn_implementation(name)
+        except (ValueError, ImportError) as error:  # models say so themselves where stock attention is not theirs
+            raise _unsupported("the model can't take this attention", where, str(error)) from error
         if model.config._attn_implementation != name:  # such models keep their own attention, silently
             what = "the model ignores the attention interface of transformers"
             raise _unsupported(what, where, "a model with attention code of its own (such as GPT-J, Bloom, OpenAI-GPT)")

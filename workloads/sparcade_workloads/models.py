@@ -58,7 +58,7 @@ def saved_class(name: str | Path) -> str:
 
 
 def load_model(name: str | Path, *, revision: str | None = None, kind: Any = AutoModel) -> Any:
-    """The model of a folder (never the network) or of the hub: float32, eval mode, stock attention.
+    """The model of a folder (never the network) or of the hub: float32, eval mode.
 
     `kind` is the library's class that chooses: without a task's head (default) or with one.
 
@@ -68,7 +68,7 @@ def load_model(name: str | Path, *, revision: str | None = None, kind: Any = Aut
         If there is no such folder or hub name, it can't be loaded, or it lacks weights.
     """
     quiet()
-    options = {"dtype": torch.float32, "attn_implementation": "sdpa", "output_loading_info": True}
+    options = {"dtype": torch.float32, "output_loading_info": True}
     try:
         model, info = kind.from_pretrained(_found(name), **_origin(name, revision), **options)
     except ConfigError:

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from sparcade.errors import ConfigError
 
-#: How a file is split into texts.
-SPLITS = ("document", "lines", "rows")
 #: Column of the text and of the label in a row of so many columns.
 _COLUMNS = {1: (0, None), 2: (0, 1), 4: (3, 1)}
 _LAYOUTS = (
@@ -35,6 +33,8 @@ def default_split(source: str) -> str:
 
 def read_texts(source: str, split: str) -> list[Text]:
     """The texts of a file, or of standard input (`-`), in order; blank lines are no texts.
+
+    `split` is "document", "lines" or "rows".
 
     Raises
     ------

@@ -65,9 +65,11 @@ def context_limit(model: Any) -> int | None:
 
 def _inputs(tokenizer: Any, text: Text, cut: Cut, limit: int | None) -> list[Input]:
     options: dict[str, Any] = {"return_offsets_mapping": True}
+    whole = text.text
     if cut.tokens is not None:
+        whole = _beginning(tokenizer, whole, cut.windows * cut.tokens)
         options |= {"truncation": True, "max_length": cut.tokens - cut.bos, "return_overflowing_tokens": True}
-    encoded = tokenizer([text.text], **options)
+    encoded = tokenizer([whole], **options)
     pieces = list(zip(encoded["input_ids"], encoded["offset_mapping"], strict=True))[: cut.windows]
     inputs = []
     for ids, offsets in pieces:
@@ -80,7 +82,7 @@ def _inputs(tokenizer: Any, text: Text, cut: Cut, limit: int | None) -> list[Inp
         spans = [span for span in offsets if span[0] < span[1]]
         inputs.append(
             Input(
-                text=text.text[spans[0][0] : spans[-1][1]] if spans else "",
+                text=whole[spans[0][0] : spans[-1][1]] if spans else "",
                 tokens=readable(tokenizer, ids),
                 token_ids=tuple(ids),
                 prompt_tokens=prompt,
@@ -89,6 +91,15 @@ def _inputs(tokenizer: Any, text: Text, cut: Cut, limit: int | None) -> list[Inp
     if len(inputs) < cut.windows:
         raise _too_short(text.where, sum(len(item.tokens) for item in inputs), cut)
     return inputs
+
+
+def _beginning(tokenizer: Any, text: str, tokens: int) -> str:
+    """A beginning of the text with twice the tokens that are needed, so that its end does not change them: a book
+    need not be tokenized for its first page."""
+    size = 16 * tokens
+    while size < len(text) and len(tokenizer(text[:size])["input_ids"]) < 2 * tokens:
+        size *= 2
+    return text[:size]
 
 
 def _check_cut(tokenizer: Any, cut: Cut) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
 VOCABULARY = 64
 #: A wide initialisation makes attention peaked: a wrong mask or a wrong row then shows.
@@ -71,6 +73,7 @@ ENCODERS = ("bert", "roberta", "distilbert")
 DECODERS = ("gpt2", "opt", "llama", "mistral", "qwen3")
 VISION = ("vit", "deit")
 LEGACY = ("openai-gpt", "gptj", "bloom")
+WORDS = ("the", "cat", "sat", "on", "a", "mat", "and", "saw", "dog", ".")
 
 
 def small_model(family: str, **changes: Any) -> Any:
@@ -78,3 +81,35 @@ def small_model(family: str, **changes: Any) -> Any:
     kind, config, settings = CONFIGS[family]
     torch.manual_seed(7)
     return kind(config(**settings | changes)).eval()
+
+
+def small_tokenizer(family: str, vocabulary: int = VOCABULARY) -> Any:
+    """A tokenizer of the family's kind: words between [CLS] and [SEP] for encoders, bytes for decoders."""
+    if family in ENCODERS:
+        words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS]
+        ids = {word: index for index, word in enumerate(words + [f"w{i}" for i in range(len(words), vocabulary)])}
+        tokenizer = Tokenizer(models.WordLevel(ids, unk_token="[UNK]"))
+        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+        tokenizer.post_processor = processors.TemplateProcessing(
+            "[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        )
+        special = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]"}
+    else:
+        letters = ["<s>", "\u0120", *"abcdefghijklmnopqrstuvwxyz.,\u010a"]
+        ids = {
+            letter: index for index, letter in enumerate(letters + [f"<{i}>" for i in range(len(letters), vocabulary)])
+        }
+        tokenizer = Tokenizer(models.BPE(ids, []))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        special = {"bos_token": "<s>"}
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
+
+
+def save_small(folder: Path, family: str, **changes: Any) -> Path:
+    """A folder with a model of the family and, if it reads text, its tokenizer."""
+    transformers.utils.logging.disable_progress_bar()
+    small_model(family, **changes).save_pretrained(folder)
+    if family not in VISION:
+        small_tokenizer(family).save_pretrained(folder)
+    return folder

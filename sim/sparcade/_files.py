@@ -57,20 +57,25 @@ def new_folder(target: Path, *, marker: str, owns: Callable[[str], object]) -> I
     try:
         yield fresh
         fresh.chmod(0o777 & ~_umask())
-        if target.exists():
-            old = fresh.with_name(f"{fresh.name}.old")
-            target.rename(old)
-            try:
-                fresh.rename(target)
-            except BaseException:
-                old.rename(target)
-                raise
-            shutil.rmtree(old)
-        else:
-            fresh.rename(target)
+        replace_folder(target, fresh)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
+
+
+def replace_folder(target: Path, fresh: Path) -> None:
+    """Give a finished folder the name of `target`, beside it; what stood there is removed, on error put back."""
+    if not target.exists():
+        fresh.rename(target)
+        return
+    old = fresh.with_name(f"{fresh.name}.old")
+    target.rename(old)
+    try:
+        fresh.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
+    shutil.rmtree(old)
 
 
 @contextmanager

@@ -41,6 +41,7 @@ class Evaluation:
     replay: PolicyResult | None = None  #: None for a workload without its trace
     errors: tuple[OutputError, ...] = ()
     baseline: RunResult | None = None  #: the compared policy on the same arch
+    notes: tuple[str, ...] = ()  #: what the trace says about itself that the numbers rest on
 
     def to_dict(self) -> dict[str, Any]:
         """Plain, deterministic tables: no time, path or host name."""
@@ -88,7 +89,7 @@ class Evaluation:
             f"energy {self.profile.name!r}, {self.profile.node}: published circuits, not fitted to SpAtten",
         ]
         if self.replay is not None:
-            notes.append("open loop: later layers saw the model's unpruned inputs")
+            notes += ["open loop: later layers saw the model's unpruned inputs", *self.notes]
         shape = self.run.workload.shape
         if shape.ids == "synthetic":
             notes.append(f"ids, scores: synthetic, seed {shape.policy_settings.get('seed')}")
@@ -216,7 +217,9 @@ def evaluate(
             apply(source, compare, stage("replay comparison")).workload, arch, stage("simulate comparison")
         )
     errors = tuple(output_errors(replay, reference))
-    return Evaluation(run=run, profile=profile, replay=replay, errors=errors, baseline=baseline)
+    excerpt = source.manifest.model.excerpt
+    notes = (f"{excerpt}: schedules over the layers run over these alone",) if excerpt else ()
+    return Evaluation(run=run, profile=profile, replay=replay, errors=errors, baseline=baseline, notes=notes)
 
 
 def default_policy(trace: AttentionTrace) -> str:

@@ -201,8 +201,8 @@ def test_the_workload_is_that_of_the_loop(place: Path, tmp_path: Path, capsys: p
 
 
 BAD: dict[str, tuple[dict[str, str], list[str], str]] = {
-    "no model": ({"model": "none"}, [], "config.json"),
-    "no data": ({"data": "none.txt"}, [], "none.txt"),
+    "no model": ({"model": "none"}, [], "no such folder"),
+    "no data": ({"data": "none.txt"}, [], "No such file"),
     "another format": ({"data": "gpt2/config.json"}, [], "no known format"),
     "too short": ({}, ["--sequences", "40"], "too short"),
     "beyond the model": ({}, ["--prompt-tokens", "62"], "at most 64 tokens"),
@@ -210,7 +210,7 @@ BAD: dict[str, tuple[dict[str, str], list[str], str]] = {
     "no training data": ({"model": "bert", "data": "sentences.tsv"}, ["--metric", "accuracy"], "--train"),
     "training data for nothing": ({}, ["--train", "x.tsv"], "--train"),
     "no labels": ({"model": "classifier", "data": "lines.txt"}, [], "no label"),
-    "torn line": ({"model": "classifier", "data": "text.tsv"}, [], "line 1"),
+    "torn line": ({"model": "classifier", "data": "text.tsv"}, [], "line 1, "),
     "foreign ids": ({"data": "large.jsonl"}, ["--sequences", "1"], "ids below 64"),
     "no axis": ({}, ["--axis", "tokens.end=1"], "policy.KEY"),
     "no numbers": ({}, ["--axis", "policy.tokens.accumulate=sum"], "different numbers"),

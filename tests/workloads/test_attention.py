@@ -160,3 +160,12 @@ def test_other_masks_are_refused(mask, got):
     with pytest.raises(TraceError) as caught:
         mask_kinds(mask, first=0, keys=3, where="here")
     assert got in caught.value.got
+
+
+def test_a_model_without_stock_attention_is_refused():
+    with (
+        pytest.raises(TraceError, match="can't take this attention") as caught,
+        implementation(small_model("gpt-oss"), STOCK),
+    ):
+        pass
+    assert "GPT-2" in caught.value.expected

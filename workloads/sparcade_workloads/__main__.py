@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sparcade.errors import ConfigError, SparcadeError
 from sparcade_workloads import TRACE_NAMES
+from sparcade_workloads.extra import trace_extra
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,9 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _make(options: argparse.Namespace) -> None:
     _check_folders(options, "models", "texts")
-    _check_packages()
-    from sparcade_workloads.recipes import make  # PyTorch and Transformers take seconds to import
-
+    with trace_extra("python -m sparcade_workloads make"):
+        from sparcade_workloads.recipes import make  # PyTorch and Transformers take seconds to import
     for name in options.names:
         trace = make(name, options.models, options.texts, options.out)
         tokens = sum(len(sequence.tokens) for sequence in trace.manifest.sequences)
@@ -38,18 +38,16 @@ def _make(options: argparse.Namespace) -> None:
 
 def _stories(options: argparse.Namespace) -> None:
     _check_folders(options, "models")
-    _check_packages()
-    from sparcade_workloads.recipes import sample_stories
-
+    with trace_extra("python -m sparcade_workloads stories"):
+        from sparcade_workloads.recipes import sample_stories
     count = sample_stories(options.models, options.out, sequences=options.sequences, tokens=options.tokens)
     sys.stdout.write(f"{options.out}: {count} sequences of {options.tokens} tokens\n")
 
 
 def _loops(options: argparse.Namespace) -> None:
     _check_folders(options, "models")
-    _check_packages()
-    from sparcade_workloads.loops import compare_loops
-
+    with trace_extra("python -m sparcade_workloads loops"):
+        from sparcade_workloads.loops import compare_loops
     sys.stdout.write(compare_loops(options.models, options.out).to_string(index=False) + "\n")
 
 
@@ -64,20 +62,6 @@ def _check_folders(options: argparse.Namespace, *names: str) -> None:
                 got="no such folder",
                 remedy=f"name the folder with the {name} (see the README of the bundled traces)",
             )
-
-
-def _check_packages() -> None:
-    try:
-        import torch  # noqa: F401
-        import transformers  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            "a package that capture needs is not installed",
-            where="python -m sparcade_workloads",
-            expected="PyTorch and Transformers, in the versions of the extra 'trace'",
-            got=str(error),
-            remedy="pip install 'sparcade[trace]'",
-        ) from error
 
 
 def _parser() -> argparse.ArgumentParser:

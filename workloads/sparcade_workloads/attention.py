@@ -79,6 +79,7 @@ class AttentionLayer:
     head_dim: int  #: D
     scaling: float  #: factor on Q.K
     mask: str  #: "causal" or "full"
+    tokens: int  #: of the input it was seen with
 
 
 @contextmanager
@@ -95,7 +96,10 @@ def implementation(model: Any, name: str) -> Iterator[None]:
         raise _error("the model is in training mode", where, "model.eval()", "dropout on", "call model.eval() before")
     before = model.config._attn_implementation
     try:
-        model.set_attn_implementation(name)
+        try:
+            model.set_attn_implementation(name)
+        except (ValueError, ImportError) as error:  # models say so themselves where stock attention is not theirs
+            raise _unsupported("the model can't take this attention", where, str(error)) from error
         if model.config._attn_implementation != name:  # such models keep their own attention, silently
             what = "the model ignores the attention interface of transformers"
             raise _unsupported(what, where, "a model with attention code of its own (such as GPT-J, Bloom, OpenAI-GPT)")
@@ -206,6 +210,7 @@ def _layer(call: Call) -> AttentionLayer:
         head_dim=dim,
         scaling=call.scaling,
         mask=mask_kinds(call.mask, first=0, keys=call.key.shape[2], where=call.name)[0],
+        tokens=call.query.shape[2],
     )
 
 

@@ -1,197 +1,328 @@
-"""Capture of Q, K, V from a Transformers model.
+"""Capture: Q, K, V of a model on its inputs, streamed to a trace on disk.
 
-The model runs twice. The first run has our attention function in the library's registry: it records Q, K and V
-as they reach the attention (after projection and rotary embedding, K and V with the cache, not repeated for
-grouped queries) and then calls the model file's own eager function. The second run has the library's stock
-attention, without our function: it gives the outputs the trace is checked against.
+Each sequence runs twice. The first run is stock attention, without any function of ours: it gives the outputs that
+the trace is checked against. The second run has the hook: Q, K and V of a layer are checked against those outputs in
+float32 and written as they arrive. Nothing outlives its layer step but what the model holds (weights, KV cache).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from decimal import ROUND_UP, Context
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import DynamicCache
+import transformers
 
-from sparcade.errors import TraceError
-from sparcade.trace import LayerTensors
-from sparcade_workloads.attention import STOCK, Call, hooked, implementation, probe
+from sparcade.errors import ConfigError, TraceError
+from sparcade.trace import AttentionTrace, Excerpt, Manifest, ModelShape, Rounding, TraceWriter, attention_outputs
+from sparcade.version import PACKAGE_VERSION
+from sparcade_workloads.attention import STOCK, AttentionLayer, Call, hooked, implementation, probe
+from sparcade_workloads.inputs import Input, run_shortest, run_steps
+from sparcade_workloads.masks import mask_kinds
+from sparcade_workloads.unfinished import unfinished
 
 #: Largest accepted difference between the recomputed and the model's own attention output.
 TOLERANCE = 1e-4
-#: Number of prefill rows whose model output is stored.
-PREFILL_ROWS = 32
 
 Floats = npt.NDArray[np.floating]
+Errors = dict[str, float]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
-    """What one attention module received: over one step, or (after `record`) over all rows of a sequence."""
+def capture(
+    model: Any,
+    inputs: Sequence[Input],
+    folder: Path,
+    *,
+    name: str,
+    source: str,
+    layers: Sequence[int] | None = None,
+    dtype: str = "float32",
+    progress: Callable[[float], None] | None = None,
+) -> AttentionTrace:
+    """Capture the sequences and write the trace `folder`; a capture that was stopped goes on at the missing sequence.
 
-    name: str  #: of the module inside the model
-    q: Floats  #: [H, rows, D] float32
-    k: Floats  #: [Hkv, keys, D] float32
-    v: Floats  #: [Hkv, keys, D] float32
-    scaling: float  #: factor on Q.K that the model passed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Captured:
-    """One sequence: tensors per layer, and how well attention on them reproduces the model."""
-
-    layers: list[LayerTensors]
-    output_rows: tuple[int, ...]  #: rows of `LayerTensors.out`
-    scaling: float  #: factor on Q.K, the same in all layers
-    error: float  #: largest |attention in float64 on q, k, v - the model's own output|
-
-
-def capture(model: Any, token_ids: Sequence[int], *, prompt_tokens: int, mask: str) -> Captured:
-    """Capture one unpadded sequence: the prompt at once, then one teacher-forced token per decode step.
+    `name` and `source` say what was run, `layers` which layers are kept (None: all), `dtype` how Q, K, V are stored.
+    The bytes depend on the arguments, the number of PyTorch's threads, the processor and the library versions only.
 
     Raises
     ------
     TraceError
-        If the model bypasses the attention registry, or attention on what was captured differs from the model's
-        own output by more than `TOLERANCE` (another mask, a logit soft-cap, attention sinks).
+        If the model can't be captured (`attention.probe`), or attention on what was captured differs from the
+        model's own output by more than `TOLERANCE`.
+    ConfigError
+        If a layer does not exist, the context does not fit the model's window, or `folder` is not ours to write.
     """
-    recorded = record(model, token_ids, prompt_tokens=prompt_tokens)
-    rows = output_rows(prompt_tokens, len(token_ids))
-    outputs = stock_outputs(model, token_ids, prompt_tokens=prompt_tokens, recorded=recorded, rows=rows)
-    error = 0.0
-    for layer, out in zip(recorded, outputs, strict=True):
-        expected = attention(layer.q, layer.k, layer.v, scaling=layer.scaling, rows=rows, mask=mask)
-        difference = float(np.abs(expected - out).max())
+    found = probe(model, lambda: run_shortest(model))
+    chosen = _chosen(found, layers)
+    _check_inputs(model, found, inputs)
+    shape = _shape(name, found, chosen)
+    manifest = Manifest(
+        model=shape,
+        sequences=tuple(item.sequence() for item in inputs),
+        dtype=dtype,
+        source=source,
+        outputs_from="stock sdpa pass",
+        stored_error=0.0,
+    )
+    request = {
+        "manifest": manifest.to_dict({}),
+        "images": [item.digest for item in inputs],
+        "threads": torch.get_num_threads(),
+        "versions": [PACKAGE_VERSION, torch.__version__, transformers.__version__],
+    }
+    with unfinished(folder, request) as work:
+        with TraceWriter(work.folder, manifest) as writer:
+            steps = _Steps(2 * sum(len(item.tokens) for item in inputs) * len(chosen), progress)
+            for index, item in enumerate(inputs):
+                if index in work.done:
+                    steps.add(2 * len(item.tokens) * len(chosen))
+                    continue
+                run = _Run(model, [found[layer] for layer in chosen], writer, manifest, index, steps)
+                run.stock(item)
+                run.record(item)
+                writer.sync()
+                work.add(index, run.errors)
+            writer.finish(_with_errors(manifest, list(work.done.values())))
+        checked = AttentionTrace.load(work.folder)
+    return replace(checked, folder=folder)
+
+
+class _Steps:
+    """Counts rows of layers that are done, for a progress bar."""
+
+    def __init__(self, total: int, progress: Callable[[float], None] | None) -> None:
+        self._total, self._done, self._progress = total, 0, progress
+
+    def add(self, rows: int) -> None:
+        self._done += rows
+        if self._progress is not None:
+            self._progress(self._done / self._total)
+
+
+class _Run:
+    """One sequence: the two runs, and the errors found."""
+
+    def __init__(
+        self,
+        model: Any,
+        layers: Sequence[AttentionLayer],
+        writer: TraceWriter,
+        manifest: Manifest,
+        sequence: int,
+        steps: _Steps,
+    ) -> None:
+        self._model, self._layers, self._writer, self._steps = model, layers, writer, steps
+        self._rounded = np.dtype(manifest.dtype)
+        self._sequence = sequence
+        self._rows = manifest.sequences[sequence].output_rows
+        self._first = 0  #: token of the first row of the step
+        self.errors: Errors = dict.fromkeys(("q", "k", "v", "output", "error_before", "stored"), 0.0)
+
+    def stock(self, item: Input) -> None:
+        """Store the model's own attention outputs, from the input of the module that reads them."""
+
+        def taker(number: int, layer: AttentionLayer) -> Callable[[Any, tuple[Any, ...]], None]:
+            def take(_module: Any, inputs: tuple[Any, ...]) -> None:
+                given = inputs[0].float().reshape(-1, layer.heads, layer.head_dim).numpy().swapaxes(0, 1)
+                at, local = self._output_rows(given.shape[1])
+                self._writer.write(number, self._sequence, "out", given[:, local], first=at)
+                self._steps.add(given.shape[1])
+
+            return take
+
+        handles = [
+            self._model.get_submodule(layer.reader).register_forward_pre_hook(taker(number, layer))
+            for number, layer in enumerate(self._layers)
+        ]
+        try:
+            with implementation(self._model, STOCK):
+                self._run(item)
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def record(self, item: Input) -> None:
+        """Check and store Q, K, V of every step."""
+        numbers = {layer.name: number for number, layer in enumerate(self._layers)}
+        seen: list[str] = []
+
+        def attend(call: Call) -> tuple[Any, Any]:
+            if call.name in numbers:
+                seen.append(call.name)
+                self._store(numbers[call.name], call)
+                self._steps.add(call.query.shape[2])
+            return call.eager()
+
+        def checked() -> None:
+            if seen != list(numbers):
+                what, expected = "not every layer ran once in its order", f"{len(numbers)} attention calls"
+                raise _error(what, type(self._model).__name__, expected, f"{len(seen)} calls")
+            seen.clear()
+
+        with hooked(self._model, attend):
+            self._run(item, checked)
+
+    def _run(self, item: Input, after_step: Callable[[], None] = lambda: None) -> None:
+        self._first = 0
+        for stop in run_steps(self._model, item):
+            after_step()
+            self._first = stop
+
+    def _output_rows(self, count: int) -> tuple[int, npt.NDArray[np.int64]]:
+        """Of the step's rows those whose output is stored: the place of the first in `out`, and which rows they are."""
+        begin, end = (bisect_left(self._rows, row) for row in (self._first, self._first + count))
+        return begin, np.array(self._rows[begin:end], np.int64) - self._first
+
+    def _store(self, number: int, call: Call) -> None:
+        layer, writer, sequence, first = self._layers[number], self._writer, self._sequence, self._first
+        tensors = {
+            name: tensor[0].float().numpy() for name, tensor in (("q", call.query), ("k", call.key), ("v", call.value))
+        }
+        stop = first + tensors["q"].shape[1]
+        if tensors["k"].shape[1] != stop:
+            got = f"{tensors['k'].shape[1]} keys"
+            raise _error("the cache does not hold one key per token", call.name, f"{stop} keys", got)
+        if layer.mask not in mask_kinds(call.mask, first=first, keys=stop, where=call.name):
+            raise _error("the mask changes within the model or the text", call.name, f"a {layer.mask} mask", "another")
+        stored = {name: self._round(name, tensor, call.name) for name, tensor in tensors.items()}
+        for name in ("k", "v"):
+            if not np.array_equal(writer.read(number, sequence, name)[:, :first], stored[name][:, :first]):
+                what, got = (
+                    "the cache changed keys or values of earlier tokens",
+                    f"a change of {name} before row {first}",
+                )
+                raise _error(what, call.name, "K and V as in the step before", got)
+        for name, tensor in stored.items():
+            writer.write(number, sequence, name, tensor if name == "q" else tensor[:, first:], first=first)
+        at, local = self._output_rows(stop - first)
+        rows = [first + int(row) for row in local]
+        if not rows:
+            return
+
+        def outputs(by_name: dict[str, Floats]) -> Floats:
+            return attention_outputs(
+                by_name["q"][:, local], by_name["k"], by_name["v"], scaling=layer.scaling, rows=rows, mask=layer.mask
+            )
+
+        own = writer.read(number, sequence, "out")[:, at : at + len(rows)]
+        exact = outputs(tensors)
+        difference = float(np.abs(exact - own).max())
         if not difference <= TOLERANCE:  # NaN must fail as well
             raise _error(
                 "attention on the captured Q, K, V is not what the model computes",
-                layer.name,
-                f"a difference of at most {TOLERANCE:g} with mask {mask!r}",
+                call.name,
+                f"a difference of at most {TOLERANCE:g} with mask {layer.mask!r}",
                 f"{difference:.3g}",
-                "check the mask kind; models with soft-caps, sinks, windows or biases can't be captured",
             )
-        error = max(error, difference)
-    scalings = sorted({layer.scaling for layer in recorded})
-    if len(scalings) != 1:
-        remedy = "a trace holds one scaling; capture another model"
-        raise _error("the layers scale Q.K differently", type(model).__name__, "one factor", str(scalings), remedy)
-    layers = [
-        LayerTensors(q=layer.q, k=layer.k, v=layer.v, out=out) for layer, out in zip(recorded, outputs, strict=True)
-    ]
-    return Captured(layers=layers, output_rows=rows, scaling=scalings[0], error=error)
+        self._note("error_before", difference)
+        if self._rounded == np.float32:
+            self._note("stored", difference)
+            return
+        rounded = outputs(stored)
+        self._note("output", float(np.abs(rounded - exact).max()))
+        self._note("stored", float(np.abs(rounded - own).max()))
+
+    def _round(self, name: str, tensor: Floats, where: str) -> Floats:
+        """The tensor as it is stored."""
+        if self._rounded == np.float32:
+            return tensor
+        with np.errstate(over="ignore"):
+            rounded = tensor.astype(self._rounded)
+        if not np.isfinite(rounded).all():
+            largest = f"{float(np.abs(tensor).max()):.3g} in {name}"
+            raise TraceError(
+                "a value does not fit the stored type",
+                where=where,
+                expected=f"at most {np.finfo(self._rounded).max:g} for {self._rounded}",
+                got=largest,
+                remedy="store float32",
+            )
+        self._note(name, float(np.abs(rounded.astype(np.float32) - tensor).max()))
+        return rounded
+
+    def _note(self, name: str, value: float) -> None:
+        self.errors[name] = max(self.errors[name], value)
 
 
-def output_rows(prompt_tokens: int, tokens: int) -> tuple[int, ...]:
-    """Rows whose model output is stored: 32 spread evenly over the prompt (all of a short one), all decode rows."""
-    count = min(PREFILL_ROWS, prompt_tokens)
-    prefill = {index * (prompt_tokens - 1) // max(1, count - 1) for index in range(count)}
-    return (*sorted(prefill), *range(prompt_tokens, tokens))
+def _chosen(found: Sequence[AttentionLayer], layers: Sequence[int] | None) -> list[int]:
+    if layers is None:
+        return list(range(len(found)))
+    unknown = [layer for layer in layers if not 0 <= layer < len(found)]
+    if unknown or not layers:
+        raise ConfigError(
+            "the model has no such layer",
+            where="layers",
+            expected=f"numbers in 0..{len(found) - 1}",
+            got=str(unknown[0]) if unknown else "none",
+            remedy="name layers of the model, such as 0,5-7",
+        )
+    return sorted(set(layers))
 
 
-def attention(q: Floats, k: Floats, v: Floats, *, scaling: float, rows: Sequence[int], mask: str) -> Floats:
-    """Attention output [H, len(rows), D] at the given rows, in float64: q [H, T, D], k and v [Hkv, T, D]."""
-    group = q.shape[0] // k.shape[0]
-    keys = np.repeat(k.astype(np.float64), group, axis=0)
-    values = np.repeat(v.astype(np.float64), group, axis=0)
-    at = np.asarray(rows)
-    scores = scaling * (q[:, at].astype(np.float64) @ keys.swapaxes(1, 2))
-    if mask == "causal":
-        scores = np.where(np.arange(k.shape[1]) > at[:, None], -np.inf, scores)
-    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    output: Floats = (weights / weights.sum(axis=-1, keepdims=True)) @ values
-    return output
+def _check_inputs(model: Any, found: Sequence[AttentionLayer], inputs: Sequence[Input]) -> None:
+    longest = max(len(item.tokens) for item in inputs)
+    decodes = any(item.prompt_tokens < len(item.tokens) for item in inputs)
+    if decodes and found[0].mask == "full":
+        raise ConfigError(
+            "an encoder has no decode steps",
+            where=type(model).__name__,
+            expected="a decoder (GPT-2, Llama, ...), or a prompt alone",
+            got="a full mask, and decode steps asked for",
+            remedy="leave --decode",
+        )
+    window = getattr(model.config.get_text_config(), "sliding_window", None)
+    if window is not None and longest > window:
+        raise ConfigError(
+            "the context is longer than the model's sliding window",
+            where=type(model).__name__,
+            expected=f"at most {window} tokens: a trace has one key per token for every query",
+            got=f"{longest} tokens",
+            remedy="lower --prompt-tokens and --decode",
+        )
 
 
-def record(model: Any, token_ids: Sequence[int], *, prompt_tokens: int) -> list[Recorded]:
-    """Q, K, V of every layer in order of execution, all rows of the sequence.
-
-    The rows are put together from the steps, each of which sees the cache as it stood then.
-    """
-    calls: list[Recorded] = []
-
-    def attend(call: Call) -> tuple[Any, Any]:
-        q, k, v = (tensor[0].float().numpy().copy() for tensor in (call.query, call.key, call.value))
-        calls.append(Recorded(name=call.name, q=q, k=k, v=v, scaling=call.scaling))
-        return call.eager()
-
-    steps = []
-    with hooked(model, attend):
-        for tokens in _run(model, token_ids, prompt_tokens):
-            steps.append(_checked(calls, model, tokens))
-            calls.clear()
-    return [_joined(list(layer), prompt_tokens) for layer in zip(*steps, strict=True)]
-
-
-def stock_outputs(
-    model: Any, token_ids: Sequence[int], *, prompt_tokens: int, recorded: Sequence[Recorded], rows: Sequence[int]
-) -> list[Floats]:
-    """The model's own attention output [H, len(rows), D] float32 of each layer, under stock attention.
-
-    Taken from the input of each output projection, in a run of its own: the prompt at once, then token by token.
-    """
-    taken: dict[str, list[Floats]] = {layer.name: [] for layer in recorded}
-
-    def taker(name: str, heads: int) -> Any:
-        def take(_module: Any, inputs: tuple[Any, ...]) -> None:
-            taken[name].append(inputs[0][0].float().numpy().reshape(inputs[0].shape[1], heads, -1).copy())
-
-        return take
-
-    handles = [
-        model.get_submodule(layer.reader).register_forward_pre_hook(taker(layer.name, layer.heads))
-        for layer in probe(model, lambda: model(input_ids=torch.tensor([[0, 1]])))
-    ]
-    try:
-        with implementation(model, STOCK):
-            for _tokens in _run(model, token_ids, prompt_tokens):
-                pass
-    finally:
-        for handle in handles:
-            handle.remove()
-    return [np.ascontiguousarray(np.concatenate(taken[layer.name])[list(rows)].swapaxes(0, 1)) for layer in recorded]
+def _shape(name: str, found: Sequence[AttentionLayer], chosen: Sequence[int]) -> ModelShape:
+    kinds = {replace(found[layer], name="", reader="") for layer in chosen}
+    if len(kinds) > 1:
+        differing = [
+            f"{field} {sorted({getattr(kind, field) for kind in kinds})}"
+            for field in ("heads", "kv_heads", "head_dim", "scaling", "mask")
+            if len({getattr(kind, field) for kind in kinds}) > 1
+        ]
+        raise _error("the layers differ", name, "one shape, scaling and mask in all layers", ", ".join(differing))
+    (kind,) = kinds
+    return ModelShape(
+        name=name,
+        layers=len(chosen),
+        heads=kind.heads,
+        kv_heads=kind.kv_heads,
+        head_dim=kind.head_dim,
+        mask=kind.mask,
+        scaling=kind.scaling,
+        excerpt=Excerpt(layers=tuple(chosen), of=len(found)) if len(chosen) < len(found) else None,
+    )
 
 
-def _run(model: Any, token_ids: Sequence[int], prompt_tokens: int) -> Iterator[int]:
-    """Run the prompt, then token by token through a KV cache; yields the number of tokens read after each step."""
-    ids = torch.tensor([list(token_ids)])
-    decodes = prompt_tokens < len(token_ids)
-    # An encoder takes no cache; a prompt alone needs none.
-    cache = {"past_key_values": DynamicCache(config=model.config), "use_cache": True} if decodes else {}
-    for first, stop in pairwise((0, *range(prompt_tokens, len(token_ids) + 1))):
-        with torch.no_grad():
-            model(input_ids=ids[:, first:stop], **cache)
-        yield stop
+def _with_errors(manifest: Manifest, errors: Sequence[Errors]) -> Manifest:
+    """The manifest with the largest errors of all sequences."""
+
+    def largest(name: str) -> float:
+        # Rounded up: the sums of a reader's NumPy may differ in the last bit, and must stay within the stored error.
+        return float(Context(prec=3, rounding=ROUND_UP).create_decimal_from_float(max(each[name] for each in errors)))
+
+    rounding = None
+    if manifest.dtype != "float32":
+        names = ("q", "k", "v", "output", "error_before")
+        rounding = Rounding(**{name: largest(name) for name in names})
+    return replace(manifest, stored_error=largest("stored"), rounding=rounding)
 
 
-def _checked(calls: list[Recorded], model: Any, tokens: int) -> list[Recorded]:
-    """One step's records, one per layer, each with the keys of all tokens so far."""
-    where, layers = type(model).__name__, model.config.num_hidden_layers
-    remedy = "capture a model with one self-attention per layer and an unpadded, unwindowed cache"
-    if len(calls) != layers or len({call.name for call in calls}) != layers:
-        got = f"{len(calls)} calls"
-        raise _error("not every layer was recorded once", where, f"{layers} attention calls", got, remedy)
-    for call in calls:
-        if call.k.shape[1] != tokens:
-            got = f"{call.k.shape[1]} keys"
-            raise _error("the cache does not hold one key per token", call.name, f"{tokens} keys", got, remedy)
-    return list(calls)
-
-
-def _joined(steps: list[Recorded], prompt_tokens: int) -> Recorded:
-    """All rows of one layer, from its steps; K and V must be append-only."""
-    last, q = steps[-1], np.concatenate([step.q for step in steps], axis=1)
-    for index, step in enumerate(steps):
-        tokens = prompt_tokens + index
-        if not (np.array_equal(step.k, last.k[:, :tokens]) and np.array_equal(step.v, last.v[:, :tokens])):
-            what, remedy = "the cache changed keys or values of earlier tokens", "capture with an append-only cache"
-            raise _error(what, last.name, "K and V as in the step before", f"a change before step {index}", remedy)
-    return Recorded(name=last.name, q=q, k=last.k, v=last.v, scaling=last.scaling)
-
-
-def _error(what: str, where: str, expected: str, got: str, remedy: str) -> TraceError:
+def _error(what: str, where: str, expected: str, got: str) -> TraceError:
+    remedy = "capture another model or less text (docs/traces.md lists what works)"
     return TraceError(what, where=where, expected=expected, got=got, remedy=remedy)

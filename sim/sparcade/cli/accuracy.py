@@ -16,7 +16,9 @@ def add_parser(commands: Any) -> None:
         description="Run a model whose attention is computed by a policy (closed loop), measure its metric beside the "
         "dense run on the same sequences, and time the same work on an arch (docs/accuracy.md).",
     )
-    parser.add_argument("model", help="model folder, or 'minilm' for the sentence encoder of its package")
+    parser.add_argument(
+        "model", help="model folder, name on the hub, or 'minilm' (the sentence encoder of its package)"
+    )
     parser.add_argument("--policy", required=True, help="policy preset, TOML file, or FILE.py:Class")
     parser.add_argument("--data", required=True, metavar="FILE", help=".txt, .tsv, .jsonl, or a trace")
     parser.add_argument("--metric", choices=("perplexity", "accuracy", "cosine"), help="default: by kind of model")
@@ -60,35 +62,28 @@ def accuracy(options: argparse.Namespace) -> None:
 
     from sparcade.arch import load_arch
     from sparcade.cli.progress import Stages
-    from sparcade.errors import ConfigError
 
     _check(options)
-    try:
+    from sparcade_workloads.extra import trace_extra
+
+    with trace_extra("sparcade accuracy"):
         from sparcade_workloads.accuracy import Axis, measure_accuracy
         from sparcade_workloads.accuracy_report import check_folder, print_summary, write_report
-        from sparcade_workloads.models import minilm_folder
+        from sparcade_workloads.models import minilm_folder, short_name
         from sparcade_workloads.subject import make_subject
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            "a package that models need is not installed",
-            where="sparcade accuracy",
-            expected="PyTorch and Transformers, in the versions of the extra 'trace'",
-            got=str(error),
-            remedy="pip install 'sparcade[trace]'",
-        ) from error
 
     prefix = "policy."
     settings = [setting.removeprefix(prefix) for setting in options.set if setting.startswith(prefix)]
     arch = load_arch(options.arch, [setting for setting in options.set if not setting.startswith(prefix)])
     axis = Axis.parse(options.axis) if options.axis else None
-    folder = minilm_folder() if options.model == "minilm" and not Path("minilm").exists() else Path(options.model)
-    names = "-".join(("accuracy", options.model.rstrip("/").rpartition("/")[2], options.policy))
+    model = minilm_folder() if options.model == "minilm" and not Path("minilm").exists() else options.model
+    names = "-".join(("accuracy", short_name(options.model), options.policy))
     out = options.out or Path("reports") / re.sub(r"[^\w.-]+", "_", names)
     check_folder(out)
     with Stages() as stages:
         stages.step("model and data", 0.0)
         subject = make_subject(
-            folder,
+            model,
             data=options.data,
             metric=options.metric,
             sequences=options.sequences,

@@ -1,4 +1,4 @@
-"""`sparcade trace`: look at traces, make synthetic ones, list survivors."""
+"""`sparcade trace`: look at traces, capture and make them, list survivors."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from sparcade.cli import capture
+
 
 def add_parser(commands: Any) -> None:
     """Add the command and its verbs."""
-    parser = commands.add_parser("trace", help="look at traces, make synthetic ones, list surviving tokens")
+    parser = commands.add_parser("trace", help="look at traces, capture them from models, make synthetic ones")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     info = verbs.add_parser("info", help="shapes, size, tokens, maximum-probability statistics")
@@ -17,6 +19,8 @@ def add_parser(commands: Any) -> None:
     info.set_defaults(function=show_info)
 
     verbs.add_parser("list", help="names of the bundled traces").set_defaults(function=show_list)
+
+    capture.add_parser(verbs)
 
     synth = verbs.add_parser("synth", help="write a synthetic trace from a seed")
     synth.add_argument("out", type=Path, help="folder to write")

@@ -48,7 +48,11 @@ def print_info(console: Console, trace: AttentionTrace) -> None:
         f"{model.layers} layers, {model.heads} heads, {model.kv_heads} KV heads, D = {model.head_dim}, "
         f"scaling {model.scaling:.6g}, {manifest.dtype}, {trace.stored_bytes():,} bytes"
     )
+    if model.excerpt:
+        console.print(str(model.excerpt))
     console.print(f"outputs: {manifest.outputs_from}; error of the stored tensors {manifest.stored_error:.2e}")
+    if manifest.rounding:
+        console.print(str(manifest.rounding))
     for index, sequence in enumerate(manifest.sequences):
         text = " ".join(sequence.text.split())
         console.print(

@@ -17,6 +17,17 @@ _LARGEST_SCALING = 1e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Excerpt:
+    """Which layers of a model a trace holds, where it does not hold all: to a replay they are all there is."""
+
+    layers: tuple[int, ...]  #: ascending, counted from 0 in the model
+    of: int  #: layers of the model
+
+    def __str__(self) -> str:
+        return f"the trace holds {len(self.layers)} of the model's {self.of} layers: {', '.join(map(str, self.layers))}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelShape:
     """The attention geometry of a model."""
 
@@ -27,6 +38,7 @@ class ModelShape:
     head_dim: int  #: D, elements per vector
     mask: str  #: "causal" (decoder) or "full" (encoder)
     scaling: float  #: factor on Q.K, usually D ** -0.5
+    excerpt: Excerpt | None = None  #: None: `layers` are all layers of the model
 
     @property
     def group(self) -> int:
@@ -53,6 +65,21 @@ class Sequence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rounding:
+    """What storing float16 changed, each the largest |change| over the whole trace."""
+
+    q: float
+    k: float
+    v: float
+    output: float  #: of the attention output in float64, at the `output_rows`
+    error_before: float  #: largest |output of the float32 Q, K, V - stored output|
+
+    def __str__(self) -> str:
+        changes = ", ".join(f"{name} {getattr(self, name):.2g}" for name in ("q", "k", "v", "output"))
+        return f"rounding to float16 changed at most: {changes}; error of the outputs before it {self.error_before:.2g}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """Everything a trace says about itself, except the tensors."""
 
@@ -62,10 +89,15 @@ class Manifest:
     source: str  #: how the trace was made (command, weights, text), for people
     outputs_from: str  #: which run the stored outputs come from
     stored_error: float  #: largest |output of the stored Q, K, V - stored output|, measured at capture
+    rounding: Rounding | None = None  #: of captured float16 traces
 
     def to_dict(self, files: dict[str, dict[str, Any]]) -> dict[str, Any]:
-        """Plain tables, with the name, size and SHA-256 of each tensor file."""
-        return {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **dataclasses.asdict(self), "files": files}
+        """Plain tables, with the name, size and SHA-256 of each tensor file; what is None is left out."""
+        table = dataclasses.asdict(self)
+        for holder, name in ((table, "rounding"), (table["model"], "excerpt")):
+            if holder[name] is None:
+                del holder[name]
+        return {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **table, "files": files}
 
 
 def parse(raw: Any, *, where: str) -> tuple[Manifest, dict[str, dict[str, Any]]]:
@@ -100,6 +132,7 @@ def parse(raw: Any, *, where: str) -> tuple[Manifest, dict[str, dict[str, Any]]]
         source=_text(table, "source", where),
         outputs_from=_text(table, "outputs_from", where),
         stored_error=_number(table, "stored_error", where),
+        rounding=_rounding(table, where),
     )
     files = {
         name: _table(entry, where, f"files[{name!r}]")
@@ -114,8 +147,12 @@ def _model(table: dict[str, Any], where: str) -> ModelShape:
         name=_text(table, "name", where),
         mask=_text(table, "mask", where),
         scaling=_number(table, "scaling", where),
+        excerpt=_excerpt(table, where),
         **{name: _count(table, name, where) for name in ("layers", "heads", "kv_heads", "head_dim")},
     )
+    if model.excerpt and len(model.excerpt.layers) != model.layers:
+        expected, got = f"{model.layers} layers", str(len(model.excerpt.layers))
+        raise _error("the excerpt names other layers than the trace has", f"{where}.excerpt.layers", expected, got)
     if model.mask not in ("causal", "full"):
         raise _error("the mask kind is unsupported", f"{where}.mask", "'causal' or 'full'", repr(model.mask))
     if model.heads % model.kv_heads:
@@ -129,6 +166,30 @@ def _model(table: dict[str, Any], where: str) -> ModelShape:
         expected = f"a number above 0, at most {_LARGEST_SCALING:g}"
         raise _error("the scaling is not plausible", f"{where}.scaling", expected, repr(model.scaling))
     return model
+
+
+def _excerpt(table: dict[str, Any], where: str) -> Excerpt | None:
+    if "excerpt" not in table:
+        return None
+    where = f"{where}.excerpt"
+    raw = _table(table["excerpt"], where, "excerpt")
+    excerpt = Excerpt(layers=_integers(raw, "layers", where), of=_count(raw, "of", where))
+    if list(excerpt.layers) != sorted(set(excerpt.layers)) or any(layer >= excerpt.of for layer in excerpt.layers):
+        expected = f"ascending numbers in 0..{excerpt.of - 1}"
+        raise _error("the excerpt is not of the model's layers", f"{where}.layers", expected, repr(excerpt.layers[:8]))
+    return excerpt
+
+
+def _rounding(table: dict[str, Any], where: str) -> Rounding | None:
+    if "rounding" not in table:
+        return None
+    raw, where = _table(table["rounding"], where, "rounding"), f"{where}: rounding"
+    names = [field.name for field in dataclasses.fields(Rounding)]
+    rounding = {name: _number(raw, name, where) for name in names}
+    for name, value in rounding.items():
+        if value < 0:
+            raise _error("an error is negative", f"{where}.{name}", "a number from 0", repr(value))
+    return Rounding(**rounding)
 
 
 def _sequence(table: dict[str, Any], model: ModelShape, where: str) -> Sequence:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from sparcade._files import canonical_json, content_hash, file_hash, new_folder, parse_json
+from sparcade._files import content_hash, file_hash, new_folder, parse_json
 from sparcade.errors import TraceError
 from sparcade.trace.manifest import Manifest, parse
+from sparcade.trace.writer import TraceWriter, layer_file, tensor_key, tensor_shapes
 
 Floats = npt.NDArray[np.floating]
 
@@ -67,7 +69,7 @@ class AttentionTrace:
                 remedy="restore the file from its origin, or capture the trace again",
             ) from error
         manifest, files = parse(raw, where=str(path))
-        expected = {_layer_file(layer) for layer in range(manifest.model.layers)}
+        expected = {layer_file(layer) for layer in range(manifest.model.layers)}
         if set(files) != expected:
             raise TraceError(
                 "the manifest lists other tensor files than its layers need",
@@ -80,28 +82,32 @@ class AttentionTrace:
             _check_file(folder / name, files[name])
         trace = cls(folder=folder, manifest=manifest, content_hash=content_hash(raw))
         for layer in range(manifest.model.layers):
-            for index in range(len(manifest.sequences)):
-                trace.tensors(layer, index)
+            with trace._open(layer) as read:
+                for index in range(len(manifest.sequences)):
+                    read(index)
         return trace
 
     @staticmethod
     def save(folder: str | Path, manifest: Manifest, layers: Iterable[list[LayerTensors]]) -> AttentionTrace:
-        """Write a trace folder atomically; `layers` yields, layer by layer, the tensors of each sequence."""
+        """Write a trace folder atomically; `layers` yields, layer by layer, the tensors of each sequence.
+
+        Raises
+        ------
+        TraceError
+            If the tensors are not those that the manifest describes.
+        """
         folder = Path(folder)
-        dtype = np.dtype(manifest.dtype)
-        with new_folder(folder, marker="manifest.json", owns=_OURS.fullmatch) as fresh:
-            files = {}
-            for layer, sequences in enumerate(layers):
-                path = fresh / _layer_file(layer)
-                arrays = {}
-                for index, tensors in enumerate(sequences):
-                    for name in ("q", "k", "v"):
-                        arrays[_key(index, name)] = np.ascontiguousarray(getattr(tensors, name), dtype=dtype)
-                    arrays[_key(index, "out")] = np.ascontiguousarray(tensors.out, dtype=np.float32)
-                save_file(arrays, str(path))
-                path.chmod(0o644)
-                files[path.name] = {"bytes": path.stat().st_size, "sha256": file_hash(path)}
-            (fresh / "manifest.json").write_text(canonical_json(manifest.to_dict(files)), encoding="utf-8")
+        with new_folder(folder, marker=MARKER, owns=is_ours) as fresh:
+            with TraceWriter(fresh, manifest) as writer:
+                count = 0
+                for count, sequences in enumerate(layers, 1):
+                    _check_tensors(count, sequences, manifest)
+                    for index, tensors in enumerate(sequences):
+                        for name in ("q", "k", "v", "out"):
+                            writer.write(count - 1, index, name, getattr(tensors, name))
+                if count < manifest.model.layers:
+                    raise _save_error(f"layer {count}", "tensors", "nothing")
+                writer.finish(manifest)
             checked = AttentionTrace.load(fresh)
         return replace(checked, folder=folder)
 
@@ -112,28 +118,17 @@ class AttentionTrace:
 
     def tensors(self, layer: int, sequence: int) -> LayerTensors:
         """Read one layer of one sequence through the memory map; shape, dtype, finiteness are checked on every read."""
-        path = self.folder / _layer_file(layer)
-        model, shape = self.manifest.model, self.manifest.sequences[sequence]
-        rows, dim = len(shape.tokens), model.head_dim
-        expected = {
-            "q": ((model.heads, rows, dim), self.manifest.dtype),
-            "k": ((model.kv_heads, rows, dim), self.manifest.dtype),
-            "v": ((model.kv_heads, rows, dim), self.manifest.dtype),
-            "out": ((model.heads, len(shape.output_rows), dim), "float32"),
-        }
-        arrays = {}
+        with self._open(layer) as read:
+            return read(sequence)
+
+    @contextmanager
+    def _open(self, layer: int) -> Iterator[Callable[[int], LayerTensors]]:
+        """A reader of the sequences of one layer: the file's header, with all their names, is parsed once."""
+        path = self.folder / layer_file(layer)
         try:
             with safe_open(str(path), framework="np") as stored:
                 held = set(stored.keys())
-                for name, (dims, dtype) in expected.items():
-                    if _key(sequence, name) not in held:
-                        raise _tensor_error("a tensor is missing", path, layer, sequence, name, str(dims), "nothing")
-                    view = stored.get_slice(_key(sequence, name))
-                    got = (tuple(view.get_shape()), _DTYPES.get(view.get_dtype(), view.get_dtype()))
-                    if got != (dims, dtype):
-                        what = "a tensor has another shape or dtype than the manifest says"
-                        raise _tensor_error(what, path, layer, sequence, name, f"{dims} {dtype}", f"{got[0]} {got[1]}")
-                    arrays[name] = stored.get_tensor(_key(sequence, name))
+                yield lambda sequence: self._read(stored, held, path, layer, sequence)
         except (SafetensorError, OSError, ValueError) as error:
             raise TraceError(
                 "the tensor file can't be read",
@@ -142,7 +137,19 @@ class AttentionTrace:
                 got=str(error),
                 remedy="restore the file from its origin, or capture the trace again",
             ) from error
-        for name, array in arrays.items():
+
+    def _read(self, stored: Any, held: set[str], path: Path, layer: int, sequence: int) -> LayerTensors:
+        arrays = {}
+        for name, (dims, dtype) in tensor_shapes(self.manifest, sequence).items():
+            key = tensor_key(sequence, name)
+            if key not in held:
+                raise _tensor_error("a tensor is missing", path, layer, sequence, name, str(dims), "nothing")
+            view = stored.get_slice(key)
+            got = (tuple(view.get_shape()), _DTYPES.get(view.get_dtype(), view.get_dtype()))
+            if got != (dims, dtype):
+                what = "a tensor has another shape or dtype than the manifest says"
+                raise _tensor_error(what, path, layer, sequence, name, f"{dims} {dtype}", f"{got[0]} {got[1]}")
+            arrays[name] = array = stored.get_tensor(key)
             if not np.isfinite(array).all():
                 head, row = (int(index[0]) for index in np.nonzero(~np.isfinite(array))[:2])
                 what = "a tensor holds NaN or infinity"
@@ -153,23 +160,42 @@ class AttentionTrace:
     def layers(self) -> Iterator[list[LayerTensors]]:
         """Yield the tensors of every sequence, layer by layer."""
         for layer in range(self.manifest.model.layers):
-            yield [self.tensors(layer, index) for index in range(len(self.manifest.sequences))]
+            with self._open(layer) as read:
+                tensors = [read(index) for index in range(len(self.manifest.sequences))]
+            yield tensors
 
     def stored_bytes(self) -> int:
         """Size of the tensor files [bytes]."""
-        return sum((self.folder / _layer_file(layer)).stat().st_size for layer in range(self.manifest.model.layers))
+        return sum((self.folder / layer_file(layer)).stat().st_size for layer in range(self.manifest.model.layers))
 
 
+MARKER = "manifest.json"
 _OURS = re.compile(r"manifest\.json|layer_\d{3,}\.safetensors")
 _DTYPES = {"F32": "float32", "F16": "float16"}
 
 
-def _layer_file(layer: int) -> str:
-    return f"layer_{layer:03d}.safetensors"
+def is_ours(name: str) -> bool:
+    """Whether a trace folder may hold a file of this name."""
+    return _OURS.fullmatch(name) is not None
 
 
-def _key(sequence: int, name: str) -> str:
-    return f"sequence_{sequence:03d}.{name}"
+def _check_tensors(count: int, sequences: list[LayerTensors], manifest: Manifest) -> None:
+    """Whether the `count`-th layer is one of the manifest's, with all tensors of all its sequences."""
+    layer = f"layer {count - 1}"
+    if count > manifest.model.layers:
+        raise _save_error(layer, f"{manifest.model.layers} layers", f"{count} or more")
+    if len(sequences) != len(manifest.sequences):
+        raise _save_error(layer, f"{len(manifest.sequences)} sequences", str(len(sequences)))
+    for index, tensors in enumerate(sequences):
+        for name, (shape, _) in tensor_shapes(manifest, index).items():
+            if getattr(tensors, name).shape != shape:
+                got = str(getattr(tensors, name).shape)
+                raise _save_error(f"{layer}, sequence {index}, tensor {name!r}", str(shape), got)
+
+
+def _save_error(where: str, expected: str, got: str) -> TraceError:
+    what, remedy = "the tensors are not those that the manifest describes", "make the manifest of what is saved"
+    return TraceError(what, where=where, expected=expected, got=got, remedy=remedy)
 
 
 def _check_file(path: Path, entry: dict[str, object]) -> None:

@@ -11,11 +11,10 @@ import numpy.typing as npt
 
 from sparcade.errors import ConfigError
 from sparcade.trace.manifest import Manifest, ModelShape, Sequence
+from sparcade.trace.outputs import attention_outputs, output_rows
 from sparcade.trace.store import AttentionTrace, LayerTensors
 
 Floats = npt.NDArray[np.float64]
-#: Rows of the prompt whose output is stored, as in captured traces.
-_PREFILL_ROWS = 32
 #: Largest Q of a synthetic trace [elements].
 _ELEMENTS = 1 << 28
 
@@ -57,8 +56,6 @@ def synthesize(
             remedy="change that number",
         )
     total = prompt_tokens + decode_steps
-    fixed = {i * (prompt_tokens - 1) // max(1, _PREFILL_ROWS - 1) for i in range(_PREFILL_ROWS)}
-    rows = tuple(sorted({min(row, prompt_tokens - 1) for row in fixed} | set(range(prompt_tokens, total))))
     manifest = Manifest(
         model=ModelShape(
             name=f"synthetic-{kind}",
@@ -77,7 +74,7 @@ def synthesize(
                 key_positions=tuple(range(total)),
                 row_steps=(0,) * prompt_tokens + tuple(range(1, decode_steps + 1)),
                 prompt_tokens=prompt_tokens,
-                output_rows=rows,
+                output_rows=output_rows(prompt_tokens, total),
             ),
         ),
         dtype="float32",
@@ -100,7 +97,9 @@ def _layers(manifest: Manifest, rng: np.random.Generator, kind: str) -> Iterator
         if kind == "realistic":
             _shape_attention(q, k, hitters, model, rng)
         q, k, v = (tensor.astype(np.float32).astype(np.float64) for tensor in (q, k, v))  # outputs of what is stored
-        yield [LayerTensors(q=q, k=k, v=v, out=_outputs(q, k, v, model, sequence))]
+        rows = sequence.output_rows
+        out = attention_outputs(q[:, rows], k, v, scaling=model.scaling, rows=rows, mask=model.mask)
+        yield [LayerTensors(q=q, k=k, v=v, out=out)]
 
 
 def _shape_attention(
@@ -116,16 +115,3 @@ def _shape_attention(
         angle = np.arange(q.shape[1]) * (np.pi / (2 * q.shape[1]))
         for tensor, size in ((q, strength), (k, 3.0)):
             tensor[..., 1], tensor[..., 2] = size * np.cos(angle), size * np.sin(angle)
-
-
-def _outputs(q: Floats, k: Floats, v: Floats, model: ModelShape, sequence: Sequence) -> npt.NDArray[np.float32]:
-    rows = np.asarray(sequence.output_rows)
-    out = np.empty((model.heads, len(rows), model.head_dim), np.float32)
-    for head in range(model.heads):
-        kv_head = head // model.group
-        scores = q[head, rows].astype(np.float64) @ k[kv_head].astype(np.float64).T * model.scaling
-        if model.mask == "causal":
-            scores[np.arange(len(sequence.tokens)) > rows[:, None]] = -np.inf
-        weights = np.exp(scores - scores.max(axis=1, keepdims=True))
-        out[head] = weights / weights.sum(axis=1, keepdims=True) @ v[kv_head].astype(np.float64)
-    return out

@@ -2,12 +2,15 @@
 
 Every layer sees what pruning, quantization and head removal left of the layer before. The library still carries a
 row for every token, but from the layer that pruned it on a token's row is NaN, and only tokens that entered a layer are
-read there: were a pruned token to influence anything, a NaN would show.
+read there: were a pruned token to influence anything, a NaN would show. A layer that a policy leaves out hands its
+hidden states on; where only its attention is left out, the attention's output projection gives zeros.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import re
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,7 +21,7 @@ from sparcade.policy import Engine
 from sparcade.policy.tensors import QKV, SequenceTensors
 from sparcade.trace import ModelShape
 from sparcade_workloads.attention import SUPPORTED, Call, hooked, probe
-from sparcade_workloads.inputs import read_steps, run_shortest
+from sparcade_workloads.inputs import Input, read_steps, run_shortest
 from sparcade_workloads.masks import mask_kinds
 
 
@@ -66,8 +69,57 @@ def run_sequence(
         As `Engine`.
     """
     engine.begin_sequence(tuple(names), SequenceTensors.empty(engine.model, prompt_tokens, len(token_ids)))
-    with hooked(model, lambda call: (_attend(engine, call), None)):
+    with _left_out(model, engine), hooked(model, lambda call: (_attend(engine, call), None)):
         yield from read_steps(model, token_ids, prompt_tokens)
+
+
+def run_image(model: Any, engine: Engine, item: Input) -> Any:
+    """Run an image through a vision model; its output, where rows of pruned patches are NaN.
+
+    Raises
+    ------
+    TraceError, PolicyError
+        As `run_sequence`.
+    """
+    assert item.pixels is not None
+    engine.begin_sequence(item.tokens, SequenceTensors.empty(engine.model, item.prompt_tokens, len(item.tokens)))
+    with _left_out(model, engine), hooked(model, lambda call: (_attend(engine, call), None)), torch.no_grad():
+        return model(pixel_values=torch.from_numpy(item.pixels())[None])
+
+
+@contextmanager
+def _left_out(model: Any, engine: Engine) -> Iterator[None]:
+    """Let the layers that the policy leaves out hand their hidden states on, whole or around their attention."""
+    layers = probe(model, lambda: run_shortest(model)) if engine.unattended else ()
+    handles = []
+    try:
+        for layer in engine.unattended:
+            module = model.get_submodule(
+                _block(layers[layer].name) if layer in engine.skipped else layers[layer].reader
+            )
+            hook = _hand_on if layer in engine.skipped else _give_zeros
+            handles.append(module.register_forward_hook(hook, with_kwargs=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _block(name: str) -> str:
+    """The layer that holds an attention: its name ends at the first number, as in h.3.attn."""
+    found = re.match(r"(?:.*?\.)?\d+(?=\.)", name)
+    if found is None:
+        raise _error("the layer around the attention can't be told", name, "a name such as layers.3.self_attn", name)
+    return found[0]
+
+
+def _hand_on(_module: Any, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> Any:
+    hidden = inputs[0] if inputs else named["hidden_states"]
+    return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+
+def _give_zeros(_module: Any, _inputs: tuple[Any, ...], _named: dict[str, Any], output: Any) -> Any:
+    return torch.zeros_like(output)
 
 
 def _attend(engine: Engine, call: Call) -> Any:
@@ -76,11 +128,12 @@ def _attend(engine: Engine, call: Call) -> Any:
     _check(engine, call)
     engine.enter_layer()
     places = engine.queries - (engine.context - rows)
-    new = QKV(*(x[0, :, -rows:].float().numpy()[:, places] for x in (call.query, call.key, call.value)))
-    for letter, tensor in zip("QKV", new, strict=True):
-        if not np.isfinite(tensor).all():
-            raise _error("a value is not finite", f"{call.name}, {letter}", "finite numbers", "NaN or infinity")
-    engine.tensors.put(engine.layer, engine.queries, engine.heads, new)
+    if len(engine.heads):
+        new = QKV(*(x[0, :, -rows:].float().numpy()[:, places] for x in (call.query, call.key, call.value)))
+        for letter, tensor in zip("QKV", new, strict=True):
+            if not np.isfinite(tensor).all():
+                raise _error("a value is not finite", f"{call.name}, {letter}", "finite numbers", "NaN or infinity")
+        engine.tensors.put(engine.layer, engine.queries, engine.heads, new)
     output = engine.attend()
     padded = np.full((rows, engine.model.heads, engine.model.head_dim), np.nan, np.float32)
     padded[places] = 0.0  # what a pruned head adds

@@ -105,6 +105,11 @@ class Engine:
         """Token ids of the rows that the layer computes: all that entered in the prompt, the newest in decode."""
         return self.tokens if self.step == 0 else self.tokens[-1:]
 
+    @property
+    def unattended(self) -> tuple[int, ...]:
+        """Layers whose attention the policy leaves out, `skipped` ones included."""
+        return () if self._structure is None else tuple(np.flatnonzero(~self._structure.any(axis=1)).tolist())
+
     def begin_sequence(self, tokens: tuple[str, ...], tensors: SequenceTensors) -> None:
         """Start a sequence of these tokens, prompt and decode."""
         self.sequence += 1
@@ -138,7 +143,7 @@ class Engine:
         if self.layer == 0:
             self._alive = _read_only(np.arange(self.context, dtype=np.int64))
             self.heads = _read_only(np.arange(self.model.heads, dtype=np.int64))
-        if self._structure is not None and not self._structure[self.layer].any():
+        if self.layer in self.unattended:
             self.tokens, self.heads = self._alive, _read_only(np.empty(0, np.int64))
             self._survivors[self._key], self._heads[self._key] = self.tokens, self.heads
             return

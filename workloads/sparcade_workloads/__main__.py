@@ -1,4 +1,5 @@
-"""`python -m sparcade_workloads`: make the bundled traces again from weights and texts; sample texts from a model."""
+"""`python -m sparcade_workloads`: make the bundled traces again from weights and texts; sample texts from a model;
+rank its heads."""
 
 from __future__ import annotations
 
@@ -51,6 +52,15 @@ def _loops(options: argparse.Namespace) -> None:
     sys.stdout.write(compare_loops(options.models, options.out).to_string(index=False) + "\n")
 
 
+def _importance(options: argparse.Namespace) -> None:
+    with trace_extra("python -m sparcade_workloads importance"):
+        from sparcade_workloads.head_importance import write_importance
+    layers = write_importance(
+        options.model, options.data, options.out, sequences=options.sequences, tokens=options.tokens
+    )
+    sys.stdout.write(f"{options.out}: {layers} layers\n")
+
+
 def _check_folders(options: argparse.Namespace, *names: str) -> None:
     for name in names:
         folder = getattr(options, name)
@@ -89,6 +99,13 @@ def _parser() -> argparse.ArgumentParser:
     loops.add_argument("--models", type=Path, required=True, metavar="DIR", help="holds the model folders")
     loops.add_argument("--out", type=Path, required=True, metavar="FILE.csv")
     loops.set_defaults(function=_loops)
+    importance = commands.add_parser("importance", help="rank the heads of a language model, for a head mask")
+    importance.add_argument("model", help="model folder, or name on the hub")
+    importance.add_argument("--data", required=True, metavar="FILE", help="as of `sparcade accuracy`")
+    importance.add_argument("--sequences", type=int, default=16, metavar="N", help="default: 16")
+    importance.add_argument("--tokens", type=int, default=256, metavar="N", help="of each (default: 256)")
+    importance.add_argument("--out", type=Path, required=True, metavar="FILE.tsv")
+    importance.set_defaults(function=_importance)
     return parser
 
 

@@ -81,7 +81,7 @@ def _read(name: str) -> tuple[str, dict[str, Any]]:
     path = preset_path("policy", name)
     table = {"name": path.stem, **read_toml(path)}
     kind = table.pop("kind", SPATTEN)
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise unknown_name(f"there is no kind of policy {kind!r}", str(kind), KINDS, where=f"{name}: kind")
     return kind, table
 

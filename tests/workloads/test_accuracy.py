@@ -210,7 +210,7 @@ BAD: dict[str, tuple[dict[str, str], list[str], str]] = {
     "no training data": ({"model": "bert", "data": "sentences.tsv"}, ["--metric", "accuracy"], "--train"),
     "training data for nothing": ({}, ["--train", "x.tsv"], "--train"),
     "no labels": ({"model": "classifier", "data": "lines.txt"}, [], "no label"),
-    "torn line": ({"model": "classifier", "data": "text.tsv"}, [], "line 1, "),
+    "torn line": ({"model": "classifier", "data": "text.tsv"}, [], "a label 0, 1, ..."),
     "foreign ids": ({"data": "large.jsonl"}, ["--sequences", "1"], "ids below 64"),
     "no axis": ({}, ["--axis", "tokens.end=1"], "policy.KEY"),
     "no numbers": ({}, ["--axis", "policy.tokens.accumulate=sum"], "different numbers"),
@@ -225,7 +225,7 @@ BAD: dict[str, tuple[dict[str, str], list[str], str]] = {
 def test_bad_input_is_one_clear_error(
     place: Path, tmp_path: Path, case: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (place / "text.tsv").write_text("no label here\n")
+    (place / "text.tsv").write_text("w1 w2\tgood\n")
     (place / "large.jsonl").write_text(json.dumps({"token_ids": [99] * 20}))
     names, extra, words = BAD[case]
     assert main([*command(place, **names), *extra, "--out", str(tmp_path / "out")]) == 2

@@ -34,7 +34,7 @@ from support import policy  # noqa: E402
 
 IDS = [3, 14, 15, 9, 2, 6, 5, 35, 8, 9, 7, 9, 32, 3, 8, 46, 26, 43, 38, 32, 7, 9, 50, 28]
 PROMPT = 16
-MODELS = Path("/work/shared/data/models")
+MODELS = Path(__file__).parents[2] / ".." / "shared" / "data" / "models"
 LAYERS = {"gpt2": {"n_layer": 4}, "llama": {"num_hidden_layers": 4}, "bert": {"num_hidden_layers": 4}}
 LM = {"gpt2": "GPT2LMHeadModel", "llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "opt": "OPTForCausalLM"}
 

@@ -145,7 +145,7 @@ def measure_accuracy(
         "closed_loop_check": _rounded(subject.check),
         "policy": policy,
         "set": list(settings),
-        "policy_settings": policy_provenance(load_policy(policy, settings)),
+        "policy_settings": policy_provenance(policies[0]),  # of the first row
         "compare": compare,
         "arch": arch.name,
         "arch_hash": content_hash(arch.to_dict()),

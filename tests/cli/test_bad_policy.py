@@ -66,6 +66,10 @@ ANSWERS = [
     ("bits", "8, 4, float('nan')", ["threshold", "nan"]),
     ("bits", "float('inf'), 0, 0.0", ["inf"]),
     ("bits", "8 + 4 * given.head, 0, 0.0", ["head 1", "group"]),
+    ("keep_keys", "given.candidates[:0]", ["layer 0, KV head 0", "nothing would survive"]),
+    ("keep_keys", "[99]", ["layer 0, KV head 0", "id 99"]),
+    ("keep_keys", "TopK(given.probability / 2, 3)", ["integers", "float64"]),
+    ("structure", "given.heads", ["sequence 0", "Structure(heads = bool"]),
 ]
 
 
@@ -104,6 +108,26 @@ TOML = {
     "table expected": ("source = ''\ntokens = 4", ("tokens", "a table", "4")),
     "list of another type": ("source = ''\n[tokens]\nstaircase = [1, 'x']", ("staircase[1]", "'x'")),
     "unsupported bits": ("source = ''\nbits = 11", ("bits", "11 + 0")),
+    "unknown kind": ("source = ''\nkind = 'h20'", ("mine.toml: kind", "did you mean 'h2o'?")),
+    "kind of another type": ("source = ''\nkind = [1]", ("mine.toml: kind",)),
+    "key of another kind": ("source = ''\nkind = 'h2o'\nrecnt = 0.1", ("mine.toml", "did you mean 'recent'?")),
+    "share of H2O": ("source = ''\nkind = 'h2o'\nheavy = 2", ("heavy", "[0, 1]")),
+    "no window": ("source = ''\nkind = 'streaming-llm'\nwindow = 0", ("window", "1..")),
+    "negative sinks": ("source = ''\nkind = 'duo-attention'\nsinks = -1", ("sinks", "0..")),
+    "budget within the window": ("source = ''\nkind = 'snapkv'\nbudget = 32", ("budget", "window of 32")),
+    "even kernel": ("source = ''\nkind = 'snapkv'\nkernel = 4", ("kernel", "odd")),
+    "unknown pooling": ("source = ''\nkind = 'snapkv'\npooling = 'mean'", ("pooling", "'average' or 'max'")),
+    "no file of gates": ("source = ''\nkind = 'duo-attention'\ngates = 'no.tsv'", ("gates", "No such file")),
+    "ragged table": (
+        "source = ''\nkind = 'head-mask'\nimportance = {rows = [[1, 2], [3]]}",
+        ("importance", "rows", "lengths [1, 2]"),
+    ),
+    "no mask": ("source = ''\nkind = 'head-mask'", ("mine.toml", "importance")),
+    "no layers": ("source = ''\nkind = 'layer-drop'", ("rate, layers", "neither")),
+    "layers twice": ("source = ''\nkind = 'layer-drop'\nrate = 0.5\nlayers = [1]", ("both", "rate = 'off'")),
+    "rate above a half": ("source = ''\nkind = 'layer-drop'\nrate = '2/3'", ("rate", "(0, 1/2]", "2/3")),
+    "unknown part": ("source = ''\nkind = 'layer-drop'\nrate = 0.5\npart = 'ffn'", ("part", "'attention'")),
+    "no patch left": ("source = ''\nkind = 'evit'\nkeep = 0", ("keep", "(0, 1]")),
     "a number too long": (f"source = ''\nbits = 1{'0' * 5000}", ("mine.toml",)),
     "nested too deep": (f"source = {'[' * 9999}", ("mine.toml",)),
 }

@@ -627,8 +627,9 @@ class Accept:
             retire = before.jobs[-1].retire
             if not m.arch.layers_overlap and before.layer != row.layer and (retire is None or retire > t):
                 return Count.FETCH_LAYER
-            if before.selects and (before.gate is None or before.gate > t):
-                return Count.FETCH_CASCADE
+        chosen_by = row.chosen_by
+        if chosen_by is not None and chosen_by.selects and (chosen_by.gate is None or chosen_by.gate > t):
+            return Count.FETCH_CASCADE
         if row.opens_block and not m.key_sram.fits(m.geometry.taken_key_lines(row.block)):
             return Count.FETCH_KEY_SRAM
         return None
@@ -980,14 +981,15 @@ class Cascade:
 
     def __init__(self, workload: Workload, arch: Arch) -> None:
         self.workload, self.params = workload, arch.topk
+        self.free = 0  # it does one selection after the other
 
     def tokens(self, row: Row, start: int) -> None:
-        row.token_end = start + self._charge(row, "token")
+        self.free = max(start, self.free) + self._charge(row, "token")
         if not row.table["head_passes"]:
-            row.gate = row.token_end
+            row.gate = self.free
 
     def heads(self, row: Row, start: int) -> None:
-        row.gate = max(start, row.token_end) + self._charge(row, "head")
+        row.gate = self.free = max(start, self.free) + self._charge(row, "head")
 
     def _charge(self, row: Row, what: str) -> int:
         n = row.table[f"{what}_n"]

@@ -69,7 +69,7 @@ class Row:
     new: list[int]
     jobs: list["Job"] = field(default_factory=list)
     v_request: "Request | None" = None
-    token_end: int = 0
+    chosen_by: "Row | None" = None  # the row whose selections choose what it reads
     gate: int | None = None  # end of the cascade selections, once all are scheduled
     counts: dict[Count, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
 
@@ -409,6 +409,15 @@ def plan(workload: Workload, arch: Arch, geometry: Geometry) -> list[Row]:
         row = Row(position, table, block, [i for i in needed if i not in block.seen])
         block.rows.append(row)
         block.seen.update(needed)
+        row.chosen_by = last
+        if "key" in workload.shape.persistent and not (last and last.table["head_passes"]):
+            step_before = [
+                one
+                for one in rows
+                if all(one.table[name] == table[name] for name in ("sequence", "layer", "kv_head"))
+                and one.table["step"] < table["step"]
+            ]
+            row.chosen_by = step_before[-1] if step_before else None
         for n in range(table["queries"]):
             query = changes.query(record, n)
             sizes = pass_sizes(workload, query["pass_start"], query["passes"])

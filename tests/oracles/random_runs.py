@@ -64,17 +64,18 @@ class _Tables:
         self.rows.append(row)
 
 
-def random_workload(rng: random.Random) -> Workload:
-    """A small valid workload."""
+def random_workload(rng: random.Random, *, evicts: bool = False) -> Workload:
+    """A small valid workload; `evicts`: keys leave per layer and KV head, for good, instead of in a cascade."""
     heads, layers, D = rng.randint(1, 4), rng.randint(1, 3), rng.choice([1, 8, 16, 64, 96])
     kv_heads = rng.choice([n for n in range(1, heads + 1) if heads % n == 0])
     tables, longest = _Tables(rng), 1
-    alike, six = rng.random() < 0.4, rng.random() < 0.7  # the heads of a layer; with keys of 6 bits
+    alike, six = rng.random() < 0.4 and not evicts, rng.random() < 0.7  # the heads of a layer; with keys of 6 bits
     for sequence in range(rng.randint(1, 2)):
         decodes, context = rng.randint(0, 2), rng.randint(1, 38)
         first = 0 if not decodes or rng.random() < 0.4 else 1
         if first and rng.random() < 0.5:
             context += rng.randint(1, LONGEST - 40)
+        gone: dict[tuple[int, int], set[int]] = {}  # keys evicted per layer and KV head
         for step in range(first, decodes + 1):
             here = context + step
             longest, alive, living = max(longest, here), list(range(here)), list(range(heads))
@@ -93,14 +94,18 @@ def random_workload(rng: random.Random) -> Workload:
                     fmt["kv_head"] = kv_head
                     place = {"sequence": sequence, "step": step, "layer": layer, "head": head, "context": here}
                     accumulate = {"accumulate": rng.random() < 0.5}
-                    tables.row(fmt | place | accumulate, alive, tokens, "full" if alike else view, kept)
-                if rng.random() < 0.5:
+                    held = [key for key in alive if key not in gone.setdefault((layer, kv_head), set())]
+                    tables.row(fmt | place | accumulate, held, tokens, "full" if alike else view, kept)
+                    last = all(other // (heads // kv_heads) > kv_head for other in living[i + 1 :])
+                    if evicts and last and rng.random() < 0.8:
+                        gone[layer, kv_head] |= set(held) - set(tables.cascade("token", held))
+                if rng.random() < 0.5 and not evicts:
                     alive = tables.cascade("token", alive)
                 if rng.random() < 0.4:
                     living = tables.cascade("head", living)
     shape = WorkloadShape(
         name="random", layers=layers, heads=heads, kv_heads=kv_heads, head_dim=D, policy="random", policy_settings={},
-        max_context=longest + rng.randint(0, 3), trace_hash="", ids="synthetic",
+        max_context=longest + rng.randint(0, 3), trace_hash="", ids="synthetic", persistent=("key",) * evicts,
     )  # fmt: skip
     return Workload(
         shape=shape,

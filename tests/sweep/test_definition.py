@@ -140,6 +140,25 @@ def test_policies_and_traces(load: Callable[[str], Any]) -> None:
     }
 
 
+def test_axes_of_another_kind_of_policy(load: Callable[[str], Any]) -> None:
+    points = load('workloads = "stories260k"\npolicy = "streaming-llm"\n[axes]\npolicy.window = [60, 124]\n')
+    assert [point.replay.settings for point in points] == [("window=60",), ("window=124",)]
+    assert len({point.key for point in points}) == 2
+    text = 'workloads = "stories260k"\npolicy = ["h2o", "streaming-llm"]\n[axes]\npolicy.bits = [8, 12]\n'
+    assert len({point.replay.key for point in load(text)}) == 4
+    wrong = {
+        "streaming-llm": ("policy.widow = [60]", "did you mean 'policy.window'?"),
+        "h2o": ("policy.window = [60]", "policy.window"),
+        "spatten": ("policy.window = [60]", "tokens"),
+        "h20": ("policy.heavy = [0.1]", "did you mean 'h2o'?"),
+    }
+    for name, (field, words) in wrong.items():
+        with pytest.raises(ConfigError) as caught:
+            load(f'workloads = "stories260k"\npolicy = "{name}"\n[axes]\n{field}\n')
+        assert words in str(caught.value)
+        assert "sweep.toml" in str(caught.value)
+
+
 BAD = {
     "unknown key": ("[axes]", "[axis]", 8, "did you mean 'axes'?"),
     "unknown field": ("dram.channels = [2", "dram.chanels = [2", 9, "did you mean 'dram.channels'?"),

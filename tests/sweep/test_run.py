@@ -224,7 +224,13 @@ def test_points_of_equal_content_are_computed_once_and_all_in_the_table(tmp_path
 def test_a_folder_is_read_from_anywhere(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     preset = Path(sparcade.arch.__file__).parent / "presets" / "spatten.toml"
     (place / "mine.toml").write_text(preset.read_text())
-    tables = {"workloads": "trace", "arch": "mine.toml", "axes": {"k_phases": [2, 1], "dram.channels": [4, 8]}}
+    (place / "rule.toml").write_text("bits = 8\n")
+    tables = {
+        "workloads": "trace",
+        "arch": "mine.toml",
+        "policy": "rule.toml",
+        "axes": {"k_phases": [2, 1], "dram.channels": [4, 8]},
+    }
     before = run_sweep(tables, out="out", workers=1, measure=quick).frame
     (place / "out" / "points.json").unlink()
     (place / "elsewhere").mkdir()

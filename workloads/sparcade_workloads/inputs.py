@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -47,14 +48,20 @@ def run_steps(model: Any, item: Input) -> Iterator[int]:
             model(pixel_values=torch.from_numpy(item.pixels())[None])
         yield len(item.tokens)
         return
-    ids = torch.tensor([item.token_ids])
+    for step, _ in enumerate(read_steps(model, item.token_ids, item.prompt_tokens)):
+        yield item.prompt_tokens + step
+
+
+def read_steps(model: Any, token_ids: Items[int], prompt_tokens: int) -> Iterator[Any]:
+    """The model's output of the prompt, then of each further token through a KV cache."""
+    ids = torch.tensor([list(token_ids)])
     # An encoder takes no cache; a prompt alone needs none.
-    decodes = item.prompt_tokens < len(item.tokens)
+    decodes = prompt_tokens < len(token_ids)
     cache = {"past_key_values": DynamicCache(config=model.config), "use_cache": True} if decodes else {}
-    for first, stop in pairwise((0, *range(item.prompt_tokens, len(item.tokens) + 1))):
+    for first, stop in pairwise((0, *range(prompt_tokens, len(token_ids) + 1))):
         with torch.no_grad():
-            model(input_ids=ids[:, first:stop], **cache)
-        yield stop
+            output = model(input_ids=ids[:, first:stop], **cache)
+        yield output
 
 
 def run_shortest(model: Any) -> None:

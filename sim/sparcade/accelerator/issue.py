@@ -132,7 +132,7 @@ def _accept_stall(t: int, plan: Plan, state: State, job: int) -> int:
         return 0
     if not plan.geometry.layers_overlap and number > 0 and row.new_layer and state.jobs[job - 1].retired > t:
         return _LAYER
-    if number > 0 and state.rows[number - 1].gate > t:
+    if row.waits_for >= 0 and state.rows[row.waits_for].gate > t:
         return _CASCADE
     if row.first_of_block and (row.key_alloc > reg.key_lines or reg.key_live >= plan.geometry.live_allocations):
         return _KEY_SRAM

@@ -166,9 +166,9 @@ def _pass(t: int, plan: Plan, state: State, job: int) -> None:
     state.counts[number, _TOPK_ELEMENTS] += rows[number].cascade_elements
     if rows[number].token_selection:
         state.counts[number, _CASCADE_BUSY] += rows[number].token_cycles
-        state.rows[number].token_end = t + beats + rows[number].token_cycles
+        state.reg.cascade_free = max(t + beats, state.reg.cascade_free) + rows[number].token_cycles
         if not rows[number].head_selection:
-            state.rows[number].gate = state.rows[number].token_end
+            state.rows[number].gate = state.reg.cascade_free
 
 
 @kernel

@@ -117,6 +117,7 @@ ROW_PLAN = np.dtype(
         ("v_base", "i8"),
         ("token_cycles", "i8"),  # selections at the end of the row's layer
         ("head_cycles", "i8"),
+        ("waits_for", "i8"),  # row whose selections must have ended before this one is accepted, -1 for none
         ("cascade_passes", "i8"),
         ("cascade_elements", "i8"),
         ("key_lines", "i8"),  # buffer lines of the keys of the block, and of the values this row adds
@@ -234,6 +235,7 @@ def make_plan(workload: Workload, arch: Arch) -> Plan:
         head_selection=(table["head_passes"] > 0) & arch.cascade_engine,
         token_cycles=tokens.cycles,
         head_cycles=heads.cycles,
+        waits_for=_awaited(workload),
         cascade_passes=(tokens.passes + heads.passes) * arch.cascade_engine,
         cascade_elements=(tokens.elements + heads.elements) * arch.cascade_engine,
     )
@@ -354,6 +356,34 @@ def _blocks(
     first &= pair != 2
     last = np.append(first[1:], True)
     return np.cumsum(first) - 1, first, last
+
+
+def _awaited(workload: Workload) -> Ints:
+    """The row whose selections choose what each row reads, -1 for none.
+
+    In a cascade that is the row before. Keys that are evicted per KV head were chosen in the step before, behind the
+    last row of the same layer and KV head; the other rows go on meanwhile.
+    """
+    table, before = workload.rows, np.arange(len(workload.rows)) - 1
+    if "key" not in workload.shape.persistent:
+        return before
+    place = table["layer"].astype(np.int64) * workload.shape.kv_heads + table["kv_head"]
+    latest = np.full(workload.shape.layers * workload.shape.kv_heads, -1, np.int64)
+    awaited = np.full(len(table), -1, np.int64)
+    new_sequence = begins(table, "sequence")
+    for first, stop in _runs(begins(table, "sequence", "step", "layer", "kv_head")):
+        if new_sequence[first]:
+            latest[:] = -1
+        awaited[first:stop] = latest[place[first]]
+        latest[place[first]] = stop - 1
+    heads_before = np.append(False, table["head_passes"][:-1] > 0)
+    return np.where(heads_before, before, awaited)
+
+
+def _runs(first: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Start and end of each run that a True begins."""
+    starts = np.flatnonzero(first).tolist()
+    return list(zip(starts, [*starts[1:], len(first)], strict=True))
 
 
 def _stream(rows: Table, visible: Ints, refetch: npt.NDArray[np.bool_], arch: Arch, geometry: Record) -> None:

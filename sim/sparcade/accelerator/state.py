@@ -114,6 +114,7 @@ _REGISTERS = np.dtype(
             "ranked_head",  # and left it
             "ranked_beat",
             "ranked_started",  # selections started
+            "cascade_free",  # end of the selections that the cascade engine was given so far
             "ranked_out",  # jobs whose last probability is out
             "fifo_beats",
             # V
@@ -147,7 +148,6 @@ _REGISTERS = np.dtype(
 ROW_STATE = np.dtype(
     [
         ("gate", "i8"),  # end of the selections behind the row; NEVER while unknown
-        ("token_end", "i8"),  # end of the token selection behind the row
         ("v_usable", "i8"),  # vectors readable
         ("v_known", "?"),  # the ids of a V request that does not follow the beats are known
     ]

@@ -80,8 +80,11 @@ def scale_of(prompt: npt.NDArray[np.floating], bits: int) -> float:
     return largest / ((1 << (bits - 1)) - 1) if largest > 0 else 1.0
 
 
-def quantize(values: npt.NDArray[np.floating], scale: float, bits: int) -> tuple[Words, int]:
-    """Round to the nearest step (halves up), saturate; returns the words and how many saturated."""
+def quantize(values: npt.NDArray[np.floating], scale: float | Floats, bits: int) -> tuple[Words, int]:
+    """Round to the nearest step (halves up), saturate; returns the words and how many saturated.
+
+    scale : one for all values, or an array that broadcasts to them.
+    """
     limit = (1 << (bits - 1)) - 1
     words = np.floor(values.astype(np.float64) / scale + 0.5)
     saturated = int(np.count_nonzero(np.abs(words) > limit))

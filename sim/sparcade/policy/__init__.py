@@ -1,8 +1,21 @@
 """Policies: what is pruned and how many bits are fetched; replay of a trace under one."""
 
-from sparcade.policy.load import load_policy
-from sparcade.policy.protocol import HeadState, Policy, Row, SequenceShape, TokenState, TopK
-from sparcade.policy.replay import apply, policy_name, policy_provenance
+from sparcade.policy.control import RandomRanking
+from sparcade.policy.engine import Engine
+from sparcade.policy.load import load_policy, policy_name, policy_provenance, settings_class
+from sparcade.policy.protocol import (
+    EvictingPolicy,
+    HeadState,
+    KeyState,
+    Policy,
+    Row,
+    SequenceShape,
+    Structure,
+    StructuredPolicy,
+    TokenState,
+    TopK,
+)
+from sparcade.policy.replay import apply
 from sparcade.policy.result import LayerOutput, OutputError, PolicyResult, output_errors
 from sparcade.policy.spatten import (
     HeadPruning,
@@ -14,8 +27,11 @@ from sparcade.policy.spatten import (
 )
 
 __all__ = [
+    "Engine",
+    "EvictingPolicy",
     "HeadPruning",
     "HeadState",
+    "KeyState",
     "LayerOutput",
     "LocalValuePruning",
     "OutputError",
@@ -23,9 +39,12 @@ __all__ = [
     "PolicyConfig",
     "PolicyResult",
     "ProgressiveQuantization",
+    "RandomRanking",
     "Row",
     "SequenceShape",
     "SpAtten",
+    "Structure",
+    "StructuredPolicy",
     "TokenPruning",
     "TokenState",
     "TopK",
@@ -34,4 +53,5 @@ __all__ = [
     "output_errors",
     "policy_name",
     "policy_provenance",
+    "settings_class",
 ]

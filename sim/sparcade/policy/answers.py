@@ -10,7 +10,7 @@ import numpy as np
 
 from sparcade.errors import PolicyError, SparcadeError
 from sparcade.numerics import KeyFormat
-from sparcade.policy.protocol import Ids, TopK
+from sparcade.policy.protocol import Ids, SequenceShape, Structure, TopK
 from sparcade.topk import select
 
 _MANY = 1 << 62
@@ -73,6 +73,25 @@ def check_bits(answer: Any, *, where: str) -> KeyFormat:
     except SparcadeError as error:
         got = f"{small[0]} + {small[1]} bits, threshold {threshold}"
         raise policy_error(error.what, "bits", where, error.expected, got) from None
+
+
+def check_structure(answer: Any, shape: SequenceShape, *, where: str) -> Structure:
+    """The structure with no head in a layer that is left out whole; some layer must keep a head."""
+    size = shape.layers, shape.heads
+    expected = f"Structure(heads = bool [{size[0]}, {size[1]}], skipped = layers in 0..{size[0] - 1})"
+    wrong = policy_error("structure() returned something else", "structure", where, expected, _shown(answer))
+    if not isinstance(answer, Structure) or not isinstance(answer.heads, np.ndarray):
+        raise wrong
+    layers = _integers(answer.skipped)
+    if layers is None or ((layers < 0) | (layers >= size[0])).any():
+        raise wrong
+    if answer.heads.dtype != np.bool_ or answer.heads.shape != size:
+        raise wrong
+    running = answer.heads.copy()
+    running[layers] = False
+    if not running.any():
+        raise policy_error("no layer keeps a head", "structure", where, "at least one head that runs", "none")
+    return Structure(heads=running, skipped=tuple(np.unique(layers).tolist()))
 
 
 def _ranked(choice: TopK, candidates: Ids, score_bits: int, method: str, where: str) -> Answer:

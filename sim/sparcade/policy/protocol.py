@@ -1,7 +1,9 @@
 """The Policy protocol: what a pruning policy is asked, and what it may answer.
 
-The replay (`sparcade.policy.replay`) asks, in this order, for every sequence: `begin_sequence`; then before every
+The engine (`sparcade.policy.engine`) asks, in this order, for every sequence: `begin_sequence`; then before every
 layer of every step `keep_tokens` and `keep_heads`; in the layer, per head, `bits`; per query row `keep_values`.
+Two methods more are optional: `structure` (`StructuredPolicy`), asked after `begin_sequence`, and `keep_keys`
+(`EvictingPolicy`), asked per KV head after a layer that another step follows.
 """
 
 from __future__ import annotations
@@ -58,6 +60,27 @@ class HeadState:
     output: Ids  #: [heads] sum of |output| of the layer that just ended, 12 fractional bits
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyState:
+    """State after a layer, for the choice of the keys that one of its KV heads keeps for later steps."""
+
+    step: int
+    layer: int  #: the layer that just ended
+    kv_head: int
+    context: int  #: tokens before pruning in this step; the next step adds one
+    candidates: Ids  #: key ids that the KV head read in this step, ascending
+    probability: Ids  #: [context] 12-bit probabilities of the layer, summed over the KV head's query heads and queries
+    seen: Ids  #: [context] (query head, query) rows in which the key was fetched and visible
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Structure:
+    """What of a model runs at all, fixed for a sequence."""
+
+    heads: npt.NDArray[np.bool_]  #: [layers, heads] query heads that run; a layer without any has no attention
+    skipped: tuple[int, ...] = ()  #: layers left out whole, feed-forward too: hidden states pass through
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One head of one layer in one step; `query` and `probabilities` are set for `keep_values` only."""
@@ -104,3 +127,24 @@ class Policy(Protocol):
 
     def bits(self, row: Row) -> tuple[int, int, float]:
         """(MSB bits, LSB bits, threshold) of the row's keys; V is one plane as wide as the MSB plane."""
+
+
+class StructuredPolicy(Policy, Protocol):
+    """A policy that leaves out heads or layers of its own choice, layer by layer, instead of a cascade of heads.
+
+    `keep_heads` is then offered the heads that the layer ran in every step so far, whatever other layers ran.
+    """
+
+    def structure(self, shape: SequenceShape) -> Structure:
+        """Heads and layers that run."""
+
+
+class EvictingPolicy(Policy, Protocol):
+    """A policy that evicts keys and values from the cache, per layer and KV head, instead of a cascade of tokens.
+
+    A key is evicted for good, in this KV head of this layer alone. What `keep_tokens` drops in a layer is evicted
+    there, and is no candidate of the step's later layers.
+    """
+
+    def keep_keys(self, state: KeyState) -> Choice:
+        """Keys that a KV head keeps for later steps, out of `state.candidates`."""

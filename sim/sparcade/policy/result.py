@@ -28,7 +28,7 @@ class LayerOutput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyResult:
-    """Replay of a trace under a policy (open loop: later layers saw the model's unpruned inputs)."""
+    """A policy on a trace (open loop: later layers saw the model's unpruned inputs), or in a model (closed loop)."""
 
     workload: Workload
     outputs: dict[LayerKey, LayerOutput]
@@ -37,6 +37,7 @@ class PolicyResult:
     scores: dict[LayerKey, dict[str, Ids]]  #: scores ranked before the layer, by kind ("token", "head")
     saturated: dict[str, int]  #: elements of Q, K, V clipped by the fixed point
     replayed_keys: int  #: (step, layer, token) in decode that the prompt's cascade had pruned in that layer
+    closed: bool = False  #: each layer saw what pruning left of the one before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,7 @@ class OutputError:
 
 
 def output_errors(result: PolicyResult, reference: PolicyResult) -> list[OutputError]:
-    """Compare with a reference that computed every row (the `dense-fp32` policy on the same trace)."""
+    """Compare with a reference that computed every row: `dense-fp32` on the same trace, or in the same model."""
     parts: dict[tuple[int, int], list[tuple[Floats, Floats]]] = {}
     rows_of_layer: dict[int, int] = {}
     for key, output in result.outputs.items():

@@ -45,18 +45,19 @@ def draw_layers(evaluation: Evaluation, ours: list[dict[str, Any]], path: Path) 
             for kind, colour in _KIND_COLOURS.items()
         }
         moved = [sum(layer[f"tx_{kind}"] for kind in _KIND_COLOURS) * transaction / 1e3 for layer in other]
-        _stack(line[0], mine, kinds, moved, f"{phase}: DRAM moved [kB]")
+        _stack(line[0], mine, kinds, other, moved, f"{phase}: DRAM moved [kB]")
         groups = {
             (label, colour): [sum(layer[f"energy_{part}_joules"] for part in parts) * 1e6 for layer in mine]
             for (label, parts), colour in zip(_ENERGY_GROUPS.items(), _GROUP_COLOURS, strict=True)
         }
         joules = [sum(layer[f"energy_{part}_joules"] for part in PARTS) * 1e6 for layer in other]
-        _stack(line[1], mine, groups, joules, f"{phase}: energy [µJ]")
+        _stack(line[1], mine, groups, other, joules, f"{phase}: energy [µJ]")
         cycles = {
             ("Q x K busy", "#c05621"): [layer["qk_busy"] / 1e3 for layer in mine],
             ("rest of elapsed", "#fbd38d"): [(layer["cycles"] - layer["qk_busy"]) / 1e3 for layer in mine],
         }
-        _stack(line[2], mine, cycles, [layer["cycles"] / 1e3 for layer in other], f"{phase}: cycles [thousand]")
+        elapsed = [layer["cycles"] / 1e3 for layer in other]
+        _stack(line[2], mine, cycles, other, elapsed, f"{phase}: cycles [thousand]")
     save_svg(figure, path)
 
 
@@ -64,20 +65,23 @@ def _stack(
     axes: Axes,
     layers: list[dict[str, Any]],
     parts: dict[tuple[str, str], list[float]],
+    outlined: list[dict[str, Any]],
     outline: list[float],
     title: str,
 ) -> None:
-    positions = np.arange(len(layers))
+    """Bars at the numbers of `layers`, and at those of the compared run, which may have more."""
+    positions, others = (np.array([layer["layer"] for layer in table], np.int64) for table in (layers, outlined))
     bottom = np.zeros(len(layers))
     for (label, colour), heights in parts.items():
         if any(heights):
             axes.bar(positions, heights, bottom=bottom, color=colour, label=label, width=0.7)
             bottom += heights
     if outline:
-        axes.bar(positions, outline, fill=False, edgecolor="#4a5568", linewidth=1.2, width=0.86)
+        axes.bar(others, outline, fill=False, edgecolor="#4a5568", linewidth=1.2, width=0.86)
     axes.set_title(title, fontsize=10)
     axes.set_xlabel("layer")
-    axes.set_xticks(positions, [str(layer["layer"]) for layer in layers])
+    ticks = np.union1d(positions, others)
+    axes.set_xticks(ticks, [str(layer) for layer in ticks])
     axes.set_ylim(0, 1.35 * max([*bottom, *outline]))
     axes.legend(fontsize=7, ncols=2, loc="upper center")
     axes.spines[["top", "right"]].set_visible(False)

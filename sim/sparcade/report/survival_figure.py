@@ -56,24 +56,36 @@ def _draw_sentences(trace: AttentionTrace, replay: PolicyResult, path: Path) -> 
 
 
 def _draw_texts(trace: AttentionTrace, replay: PolicyResult, path: Path) -> None:
-    """Long texts: each token on the colour of the last layer it entered, for the prompt and the last decode step."""
+    """Long texts: each token on the colour of the last layer it entered, for the prompt and the last decode step.
+
+    Where keys are evicted per layer, on the colour of how many layers still hold it.
+    """
     layers = trace.manifest.model.layers
+    evicts = "key" in replay.workload.shape.persistent
     colours = [to_hex(colour) for colour in mpl.colormaps["YlGnBu"](np.linspace(0.05, 0.55, layers))]
     lines: list[_Line] = []
     for index, sequence in enumerate(trace.manifest.sequences):
         for step in [0, sequence.decode_steps] if sequence.decode_steps else [0]:
-            depth = _depth(trace, replay, index, step)
-            counts = ", ".join(f"{np.count_nonzero(depth >= layer)}" for layer in range(layers))
+            alive = [replay.survivors[index, step, layer] for layer in range(layers)]
+            depth = _held(trace, replay, index, step) if evicts else _depth(trace, replay, index, step)
+            counts = ", ".join(
+                f"{len(ids) if evicts else np.count_nonzero(depth >= layer)}" for layer, ids in enumerate(alive)
+            )
             name = "prompt (step 0)" if step == 0 else f"last decode step (step {step})"
             lines += [_Line([]), _Line([_Span(f"{name}: tokens in layers 0 to {layers - 1}: {counts}", None, _INK)])]
             lines += _wrapped(
-                [_Span(_printable(sequence.tokens[token]), colours[last], _INK) for token, last in enumerate(depth)]
+                [
+                    _Span(_printable(sequence.tokens[token]), None if last < 0 else colours[last], _INK)
+                    for token, last in enumerate(depth)
+                ]
             )
-    key = [(colour, f"last in layer {layer}") for layer, colour in enumerate(colours)]
+    key = [
+        (colour, f"in {layer + 1} layers" if evicts else f"last in layer {layer}")
+        for layer, colour in enumerate(colours)
+    ]
     key[-1] = (colours[-1], f"in all {layers} layers")
-    _draw_lines(
-        lines[1:], f"{trace.name}: how deep each token survives under {replay.workload.shape.policy}", key, path
-    )
+    what = "in how many layers each token is held" if evicts else "how deep each token survives"
+    _draw_lines(lines[1:], f"{trace.name}: {what} under {replay.workload.shape.policy}", key, path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +155,14 @@ def _depth(trace: AttentionTrace, replay: PolicyResult, index: int, step: int) -
     for layer in range(trace.manifest.model.layers):
         depth[replay.survivors[index, step, layer]] = layer
     return depth
+
+
+def _held(trace: AttentionTrace, replay: PolicyResult, index: int, step: int) -> npt.NDArray[np.int64]:
+    """One less than the number of layers in which some KV head read each token of the context in a step."""
+    count = np.full(trace.manifest.sequences[index].prompt_tokens + step, -1, np.int64)
+    for layer in range(trace.manifest.model.layers):
+        count[replay.survivors[index, step, layer]] += 1
+    return count
 
 
 def _printable(token: str) -> str:

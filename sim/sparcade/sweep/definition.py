@@ -12,7 +12,7 @@ from typing import Any
 from sparcade.arch import Arch
 from sparcade.config import check_path, check_value, read_toml
 from sparcade.errors import ConfigError, did_you_mean, unknown_name
-from sparcade.policy import PolicyConfig
+from sparcade.policy import PolicyConfig, settings_class
 from sparcade.sweep.axes import METHODS, Axis, Method, axis
 from sparcade.sweep.expression import Expression
 from sparcade.sweep.metric_file import MetricFile, load_metric_file
@@ -107,12 +107,13 @@ def _build(tables: dict[str, Any], directory: Path, where: Callable[..., str]) -
         if key not in _KEYS:
             raise unknown_name(f"a sweep has no key {key!r}", key, _KEYS, where=where(key))
     method, samples, seed = _sampling(tables, where)
-    axes = _axes(tables, method, where)
-    names = (*POINT_NAMES, *(each.name for each in axes))
-    workloads = _texts(tables.get("workloads"), where("workloads"), least=1)
     policies: tuple[str | None, ...] = (None,)
     if "policy" in tables:
         policies = _texts(tables["policy"], where("policy"), least=1)
+    kinds = _kinds(policies, directory, where("policy"))
+    axes = _axes(tables, method, kinds, where)
+    names = (*POINT_NAMES, *(each.name for each in axes))
+    workloads = _texts(tables.get("workloads"), where("workloads"), least=1)
     metric_file = _metric_file(tables, workloads, policies, names, directory, where)
     measured = (*METRICS, *(metric_file.metrics if metric_file else ()))
     metrics: dict[str, Expression] = {}
@@ -133,7 +134,7 @@ def _build(tables: dict[str, Any], directory: Path, where: Callable[..., str]) -
     )
     fixed = {}
     for name, value in _flat(_table(tables, "set", where), ()).items():
-        hint = _field(name, where("set", name))
+        hints = _fields(name, kinds, where("set", name))
         if isinstance(value, dict) or name in names:
             raise ConfigError(
                 "a fixed setting is a value, and no axis",
@@ -142,7 +143,8 @@ def _build(tables: dict[str, Any], directory: Path, where: Callable[..., str]) -
                 got=repr(value) if name not in names else f"{name!r}, also an axis",
                 remedy="take it out of [set], or out of [axes]",
             )
-        check_value(hint, value, where=where("set", name))
+        for hint in hints:
+            check_value(hint, value, where=where("set", name))
         fixed[name] = value
     compare = tables.get("compare")
     if compare is not None and not isinstance(compare, str):
@@ -257,11 +259,13 @@ def _metric_file(
     return load_metric_file(directory / given, varied=varied, known=names, taken=tuple(METRICS))
 
 
-def _axes(tables: dict[str, Any], method: Method, where: Callable[..., str]) -> tuple[Axis, ...]:
+def _axes(
+    tables: dict[str, Any], method: Method, kinds: tuple[type[Any], ...], where: Callable[..., str]
+) -> tuple[Axis, ...]:
     axes = []
     for name, given in _flat(_table(tables, "axes", where), ()).items():
         place = where("axes", name)
-        hint = _field(name, place)
+        hints = _fields(name, kinds, place)
         try:
             found = axis(name, given)
             if method == "grid" and not found.values:
@@ -274,8 +278,9 @@ def _axes(tables: dict[str, Any], method: Method, where: Callable[..., str]) -> 
                 got=str(error),
                 remedy=f"such as {name} = [2, 4, 8]",
             ) from None
-        for value in found.values or (found.low, found.high):
-            check_value(hint, value, where=place)
+        for hint in hints:
+            for value in found.values or (found.low, found.high):
+                check_value(hint, value, where=place)
         axes.append(found)
     return tuple(axes)
 
@@ -318,12 +323,31 @@ def _expression(text: Any, known: tuple[str, ...], place: str) -> Expression:
     return parsed
 
 
-def _field(name: str, place: str) -> Any:
-    """Type of a field of the arch, or with "policy." in front of the policy; a `ConfigError` without such a field."""
-    policy = name.startswith("policy.")
-    cls: type = PolicyConfig if policy else Arch
+def located(name: str, directory: Path) -> str:
+    """A preset's name, or the absolute path of a file of an arch or policy."""
+    is_file = name.partition(":")[0].endswith((".toml", ".py"))
+    return str(directory / name) if is_file else name
+
+
+def _kinds(policies: tuple[str | None, ...], directory: Path, place: str) -> tuple[type[Any], ...]:
+    """The settings of the policies; those by kind of model are SpAtten's, and a class has none."""
     try:
-        return check_path(cls, name.removeprefix("policy.").split("."), where=place, got=name)
+        found = [PolicyConfig if each is None else settings_class(located(each, directory)) for each in policies]
+    except ConfigError as error:
+        parts = {"expected": error.expected, "got": error.got, "remedy": error.remedy}
+        raise ConfigError(error.what, where=f"{place}: {error.where}", **parts) from None
+    return tuple(dict.fromkeys(cls for cls in found if cls is not None)) or (PolicyConfig,)
+
+
+def _fields(name: str, kinds: tuple[type[Any], ...], place: str) -> list[Any]:
+    """Types of a field of the arch, or with "policy." in front of each kind of policy.
+
+    A `ConfigError` for the first without such a field.
+    """
+    policy = name.startswith("policy.")
+    path = name.removeprefix("policy.").split(".")
+    try:
+        return [check_path(cls, path, where=place, got=name) for cls in (kinds if policy else (Arch,))]
     except ConfigError as error:
         if not policy:
             raise

@@ -17,7 +17,7 @@ from sparcade.evaluation import default_policy
 from sparcade.policy import Policy, load_policy, policy_provenance
 from sparcade.sources import load_source
 from sparcade.sweep.axes import Value, choose
-from sparcade.sweep.definition import Sweep
+from sparcade.sweep.definition import Sweep, located
 from sparcade.sweep.expression import number
 from sparcade.trace import AttentionTrace
 from sparcade.version import MODEL_VERSION
@@ -155,7 +155,7 @@ class Space:
         }
         return Point(
             key=content_hash(parts),
-            base=self._file(named["arch"]),
+            base=located(named["arch"], sweep.directory),
             values={**named, **values},
             settings=arch_settings,
             replay=replay,
@@ -203,16 +203,11 @@ class Space:
             self._sources[workload] = target, source.content_hash, policy
         return self._sources[workload]
 
-    def _file(self, name: str) -> str:
-        """A preset's name, or the absolute path of a file of an arch or policy."""
-        is_file = name.partition(":")[0].endswith((".toml", ".py"))
-        return str(self._sweep.directory / name) if is_file else name
-
     def _arch(self, name: str, settings: tuple[str, ...]) -> tuple[Arch, str]:
         """An arch and the hash of its parameters, its name left out; each part is built and hashed once."""
         if (name, settings) not in self._archs:
             if name not in self._bases:
-                self._bases[name] = load_arch(self._file(name))
+                self._bases[name] = load_arch(located(name, self._sweep.directory))
             base, where = self._bases[name], f"arch {name}"
             parts: dict[str, list[str]] = {}
             for setting in settings:
@@ -252,7 +247,7 @@ class Space:
                 )
             content: Any = None
             if policy is not None:
-                policy = self._file(policy)
+                policy = located(policy, self._sweep.directory)
                 loaded: Policy = load_policy(policy, settings)
                 content = policy_provenance(loaded)
             key = content_hash({"source": source_hash, "policy": content, "model_version": MODEL_VERSION})

@@ -55,13 +55,20 @@ class WorkloadBuilder:
         self._counts["passes"] += len(passes)
         return start
 
-    def end_layer_with(self, kind: str, n: int, k: int, passes: Ints) -> None:
-        """Charge a cascade selection ("token" or "head") at the end of the last row's layer."""
+    def end_layer_with(self, kind: str, n: int, k: int, passes: Ints, *, rows_behind: int = 0) -> None:
+        """Charge a cascade selection ("token" or "head") at the end of the last row's layer.
+
+        Parameters
+        ----------
+        rows_behind : rows between it and the end: the selection stands on an earlier row of the layer.
+        """
         start = self.add_passes(passes)
-        row = self._rows[-1]
+        last = len(self._rows) - 1 - rows_behind
+        row = self._rows[last]
         row |= {f"{kind}_n": n, f"{kind}_k": k, f"{kind}_pass_start": start, f"{kind}_passes": len(passes)}
         if kind == "token":
-            for earlier in reversed(self._rows):
+            for index in range(last, -1, -1):
+                earlier = self._rows[index]
                 if earlier["sequence"] != row["sequence"] or earlier.get("accumulate"):
                     break
                 earlier["accumulate"] = True

@@ -23,6 +23,8 @@ from sparcade.workload.tables import PASS, QUERY, ROW, begins
 SCHEMA = "sparcade.workload"
 SCHEMA_VERSION = 1
 _CASCADES = ("token", "head")
+#: What can be pruned per layer, for all later steps: keys of a KV head, query heads.
+PERSISTENT = ("key", "head")
 _ARRAYS = {"rows": ROW, "queries": QUERY, "passes": PASS, "key_ids": np.dtype("u4"), "value_ids": np.dtype("u4")}
 Table = npt.NDArray[Any]
 #: Largest shape accepted: addresses of every region fit 64 bits.
@@ -62,9 +64,17 @@ class WorkloadShape:
     max_context: int  #: longest context of any step [tokens]
     policy: str  #: name of the policy that made it
     policy_settings: dict[str, Any]  #: its configuration, or where a user's policy stands
-    trace_hash: str  #: content hash of the trace, "" without one
-    ids: str  #: "from trace" or "synthetic"
+    trace_hash: str  #: content hash of the trace, or (closed loop) of the model and the token ids; "" without one
+    ids: str  #: "from trace", "closed loop" or "synthetic"
     uncharged_selections: int = 0  #: choices a policy made without the top-k engine
+    persistent: tuple[str, ...] = ()  #: of "key" and "head": pruned per layer for all later steps, not in a cascade
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; `persistent` only where there is any."""
+        table = asdict(self)
+        if not self.persistent:
+            del table["persistent"]
+        return table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +106,7 @@ class Workload:
     @property
     def content_hash(self) -> str:
         """SHA-256 over shape and tables."""
-        digest = hashlib.sha256(canonical_json(asdict(self.shape)).encode())
+        digest = hashlib.sha256(canonical_json(self.shape.to_dict()).encode())
         for array in self._arrays().values():
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
@@ -110,7 +120,7 @@ class Workload:
         """Write the .npz file atomically; equal workloads give equal bytes."""
         path = Path(path)
         manifest = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "content_hash": self.content_hash}
-        text = canonical_json({**manifest, "shape": asdict(self.shape)})
+        text = canonical_json({**manifest, "shape": self.shape.to_dict()})
         with new_file(path) as fresh, zipfile.ZipFile(fresh, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, array in self._arrays().items():
                 buffer = io.BytesIO()
@@ -140,7 +150,10 @@ class Workload:
             for name, dtype in known.items():
                 if arrays[name].dtype != dtype or arrays[name].ndim != 1:
                     raise ValueError(f"array {name!r} is {arrays[name].dtype} with {arrays[name].ndim} axes")
-            shape = WorkloadShape(**manifest["shape"])
+            persistent = tuple(manifest["shape"].pop("persistent", ()))
+            shape = WorkloadShape(**manifest["shape"], persistent=persistent)
+            if not set(persistent) <= set(PERSISTENT):
+                raise ValueError(f"shape.persistent is not among {PERSISTENT}")
             if not isinstance(shape.policy_settings, dict):
                 raise ValueError("shape.policy_settings is not a table")
             for name, most in _LIMITS.items():

@@ -224,7 +224,7 @@ def test_points_of_equal_content_are_computed_once_and_all_in_the_table(tmp_path
 def test_a_folder_is_read_from_anywhere(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     preset = Path(sparcade.arch.__file__).parent / "presets" / "spatten.toml"
     (place / "mine.toml").write_text(preset.read_text())
-    (place / "rule.toml").write_text("bits = 8\n")
+    (place / "rule.toml").write_text('source = "a test"\nbits = 8\n')
     tables = {
         "workloads": "trace",
         "arch": "mine.toml",

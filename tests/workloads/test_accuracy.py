@@ -200,6 +200,27 @@ def test_the_workload_is_that_of_the_loop(place: Path, tmp_path: Path, capsys: p
     assert cycles == json.loads((out / "accuracy.json").read_text())["rows"][0]["cycles"]
 
 
+def test_a_policy_of_ones_own_runs_in_both_loops(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "from sparcade.policy import load_policy\n"
+        "class Mine(type(load_policy('dense'))):\n"
+        "    def __init__(self): super().__init__(load_policy('dense').config)\n"
+        "    def keep_tokens(self, state):\n"
+        "        return state.candidates[-max(1, state.context // 2):] if state.layer else state.candidates\n"
+    )
+    extra = ["--policy", f"{mine}:Mine", "--control", "random", "--seed", "1", "--open-loop"]
+    assert main([*command(place, *extra), "--out", str(tmp_path / "out")]) == 0
+    assert "overlap" in capsys.readouterr().out
+    result = json.loads((tmp_path / "out" / "accuracy.json").read_text())
+    assert result["policy"] == "mine.py:Mine"
+    row = result["rows"][0]
+    assert row["perplexity"] == row["perplexity_random"] != row["perplexity_dense"]  # ids of one's own stay
+    assert row["tokens_kept"] < 1
+
+
 BAD: dict[str, tuple[dict[str, str], list[str], str]] = {
     "no model": ({"model": "none"}, [], "no such folder"),
     "no data": ({"data": "none.txt"}, [], "No such file"),

@@ -18,6 +18,8 @@ from sparcade.arch import load_arch  # noqa: E402
 from sparcade.cli import main  # noqa: E402
 from sparcade.errors import ConfigError  # noqa: E402
 from sparcade.policy import load_policy  # noqa: E402
+from sparcade.sweep.metric_file import load_metric_file  # noqa: E402
+from sparcade.sweep.metrics import METRICS  # noqa: E402
 from sparcade.workload import Workload  # noqa: E402
 from sparcade_workloads.accuracy import Axis, measure_accuracy  # noqa: E402
 from sparcade_workloads.estimate import Scale  # noqa: E402
@@ -183,6 +185,12 @@ def test_the_command_writes_the_same_bytes_twice(place: Path, tmp_path: Path) ->
     metrics = pd.read_csv(tmp_path / "one" / "metrics.csv")
     assert list(metrics) == ["policy.local_v.keep", "policy", "perplexity", "perplexity_stderr", "perplexity_n"]
     pd.testing.assert_frame_equal(table[list(metrics)], metrics)
+    known = {
+        "varied": ["policy.local_v.keep"],
+        "known": ["workload", "policy", "policy.local_v.keep"],
+        "taken": METRICS,
+    }
+    assert len(load_metric_file(tmp_path / "one" / "metrics.csv", **known).rows) == 3
     result = json.loads(one["accuracy.json"])
     assert (result["metric"], result["sequences"], result["control"]) == ("perplexity", 3, "random ranks, seed 3")
     assert str(place) not in one["accuracy.json"].decode()

@@ -5,15 +5,17 @@
 `1 worker`, `2 workers`: points per second of a sweep of the bundled trace `minilm` over DRAM channels, top-k lanes and
 SRAM lines, side by side, medians; with the start of the pool and the replay. `overhead`: CPU time of a point beyond
 `simulate` with one worker: resolving, claiming, metrics, the line, the table; without the replay. `open`: reading a
-folder of 100,000 finished points. `compaction`: writing their table from the shards.
+folder of 100,000 finished points. `resolving`: finding the points and keys of such a sweep, before any is computed.
+`compaction`: writing their table from the shards.
 
-Measured on two cores that others loaded as well (load 3, so the ratio of workers says little; one repeat):
+Measured on two quiet cores, five repeats (beside other work the ratio of workers falls to 1.6 to 1.8):
 
-    compaction              5.77 s  100,000 points, 138 MB of lines, points.parquet
-    open                    0.36 s
-    1 worker                23.6 points/s
-    2 workers               28.2 points/s  1.19 x
-    overhead                5.18 ms/point beyond 30.0 ms of simulation
+    resolving              11.41 s  100,000 points
+    compaction              4.81 s  100,000 points, 138 MB of lines, points.parquet
+    open                    0.21 s
+    1 worker                33.2 points/s
+    2 workers               63.5 points/s  1.91 x
+    overhead                1.25 ms/point beyond 28.5 ms of simulation
 """
 
 from __future__ import annotations
@@ -85,6 +87,8 @@ def throughput(points: int, repeat: int) -> None:
 def opening(points: int, repeat: int) -> None:
     """Print the time to open many finished points."""
     sweep = load_sweep({"workloads": "small", "axes": {"key_sram.lines": {"linear": [64, 63 + points]}}})
+    seconds, _ = timed(lambda: points_of(sweep))
+    print(f"resolving           {seconds:8.2f} s  {points:,} points")
     first, second = points_of(load_sweep({"workloads": "small", "axes": {"key_sram.lines": [64, 65]}}))
     metrics = {name: index * 1.2345678901234 for index, name in enumerate(METRICS)} | {"cycles": 12345}
     metrics = {
@@ -94,6 +98,7 @@ def opening(points: int, repeat: int) -> None:
     made = [
         Point(
             key=f"{index:064x}",
+            base=first.base,
             values=first.values | {"key_sram.lines": 64 + index},
             settings=second.settings,
             replay=first.replay,

@@ -39,7 +39,8 @@ def test_the_page_stands_alone(trace: sparcade.AttentionTrace, tmp_path: Path) -
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.count("<svg") == page.count("</svg>") == 2
     assert "spatten on spatten" in page
-    assert not any(word in page for word in ("src=", "<link", "<script"))
+    assert not any(word in page for word in ("src=", "<link", "@import"))
+    assert page.count("<script") == page.count("<script>") == 1  # inline: the switch of light and dark
 
 
 def test_a_result_holds_no_path_time_or_host(trace: sparcade.AttentionTrace, tmp_path: Path) -> None:

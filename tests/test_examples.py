@@ -35,7 +35,7 @@ def test_five_lines_of_the_readme() -> None:
     exec(compile(code, "README.md", "exec"), {})
 
 
-@pytest.mark.parametrize("name", ["sweep_topk_engine", "sweep_channels_pruning"])
+@pytest.mark.parametrize("name", ["sweep_topk_engine", "sweep_channels_pruning", "sweep_fig19", "sweep_cheapest"])
 def test_a_sweep_runs_and_runs_again(name: str, tmp_path: Path) -> None:
     command = [sys.executable, str(EXAMPLES / f"{name}.py"), str(tmp_path / "out")]
     first, again = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))

@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from sparcade._files import new_folder, refuse_foreign
-from sparcade.report.svg import save_svg
+from sparcade.report.svg import save_png, save_svg
 
 
 def check_report(folder: Path, name: str) -> None:
@@ -22,7 +22,7 @@ def write_report(folder: Path, name: str, *, table: str, page: str, figure: Figu
         (fresh / f"{name}.csv").write_text(table, encoding="utf-8")
         (fresh / f"{name}.md").write_text(page, encoding="utf-8")
         save_svg(figure, fresh / f"{name}.svg")
-        figure.savefig(fresh / f"{name}.png", format="png", dpi=120, metadata={"Software": None})
+        save_png(figure, fresh / f"{name}.png")
 
 
 def markdown(titles: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> str:

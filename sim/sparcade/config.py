@@ -64,14 +64,7 @@ def build(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
                 got="nothing",
                 remedy="add it, or start from a preset",
             )
-    try:
-        return cls(**arguments)
-    except ConfigError as error:
-        if error.where.startswith(where):
-            raise
-        raise type(error)(
-            error.what, where=f"{where}: {error.where}", expected=error.expected, got=error.got, remedy=error.remedy
-        ) from None
+    return _made(lambda: cls(**arguments), where=where)
 
 
 def tables(value: Any) -> Any:
@@ -91,8 +84,18 @@ def override(cls: type[T], value: T, settings: Iterable[str], *, where: str) -> 
 
     What was changed no longer carries the preset's name: four digits of its hash are added.
     """
-    settings = list(settings)
-    nested = tables(value)
+    changed = replaced(value, overrides(cls, value, settings, where=where), where=where)
+    name = getattr(changed, "name", None)
+    if changed == value or name != getattr(value, "name", None):
+        return changed
+    return dataclasses.replace(  # type: ignore[type-var]
+        changed, name=f"{name}+{content_hash(tables(changed))[:4]}"
+    )
+
+
+def overrides(cls: type[T], value: T, settings: Iterable[str], *, where: str) -> dict[str, Any]:
+    """Fields of `value` that settings change, with what they become."""
+    nested: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         path = [part.strip() for part in key.split(".")]
@@ -105,6 +108,8 @@ def override(cls: type[T], value: T, settings: Iterable[str], *, where: str) -> 
                 remedy="write the key, '=', and the value",
             )
         check_path(cls, path, where=f"--set {setting}", got=setting)
+        if path[0] not in nested and (current := getattr(value, path[0])) is not None:
+            nested[path[0]] = tables(current)
         table, kind = nested, typing.cast(Any, cls)
         for part in path[:-1]:
             kind = _without_none(_hints(kind)[part])
@@ -112,12 +117,24 @@ def override(cls: type[T], value: T, settings: Iterable[str], *, where: str) -> 
                 table[part] = tables(kind.preset(table[part])) if hasattr(kind, "preset") and part in table else {}
             table = table[part]
         table[path[-1]] = _parse(text.strip())
-    changed = build(cls, nested, where=where)
-    if changed == value or getattr(changed, "name", None) != getattr(value, "name", None):
-        return changed
-    return dataclasses.replace(  # type: ignore[type-var]
-        changed, name=f"{nested['name']}+{content_hash(tables(changed))[:4]}"
-    )
+    hints = _hints(cls)
+    return {name: _value(hints[name], table, f"{where}: {name}") for name, table in nested.items()}
+
+
+def replaced(value: T, fields: Mapping[str, Any], *, where: str) -> T:
+    """`value` with other fields; a `ConfigError` of its own checks names the place."""
+    return _made(lambda: dataclasses.replace(value, **fields), where=where)  # type: ignore[type-var]
+
+
+def _made(make: Callable[[], T], *, where: str) -> T:
+    try:
+        return make()
+    except ConfigError as error:
+        if error.where.startswith(where):
+            raise
+        raise type(error)(
+            error.what, where=f"{where}: {error.where}", expected=error.expected, got=error.got, remedy=error.remedy
+        ) from None
 
 
 #: Types of the fields of a class, kept: finding them costs more than all the rest.

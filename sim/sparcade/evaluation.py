@@ -138,15 +138,10 @@ class Evaluation:
             if phase is not None and not self.run.phase(phase).any():
                 continue
             ours, theirs = self.part(self.run, phase), self.part(self.baseline, phase)
-            table[phase or "total"] = {
-                "baseline_cycles": theirs["counters"]["cycles"],
-                "speedup": theirs["counters"]["cycles"] / ours["counters"]["cycles"],
-                "kv_bytes_moved_reduction": theirs["kv_bytes_moved"] / ours["kv_bytes_moved"],
-                "energy_reduction": theirs["energy_total_joules"] / ours["energy_total_joules"],
+            table[phase or "total"] = compare_parts(ours, theirs) | {
                 "baseline_energy_joules": theirs["energy_joules"],
                 "baseline_bytes_moved": theirs["bytes_moved"],
                 "achieved_gbps": ours["achieved_gbps"],
-                "baseline_achieved_gbps": theirs["achieved_gbps"],
             }
         return table
 
@@ -169,6 +164,17 @@ class Evaluation:
         cycles = bound_cycles(self.run)
         module = max(cycles, key=lambda name: cycles[name])
         return {"cycles": cycles, "module": module, "share": cycles[module] / self.run.cycles}
+
+
+def compare_parts(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
+    """Ratios of two parts, as `Evaluation.part` gives them, with cycles and bandwidth of the baseline."""
+    return {
+        "baseline_cycles": theirs["counters"]["cycles"],
+        "speedup": theirs["counters"]["cycles"] / ours["counters"]["cycles"],
+        "kv_bytes_moved_reduction": theirs["kv_bytes_moved"] / ours["kv_bytes_moved"],
+        "energy_reduction": theirs["energy_total_joules"] / ours["energy_total_joules"],
+        "baseline_achieved_gbps": theirs["achieved_gbps"],
+    }
 
 
 def dense_kv_bits(run: RunResult, phase: str | None) -> int:

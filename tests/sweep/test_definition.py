@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,8 @@ def test_a_grid_in_order(load: Callable[[str], Any]) -> None:
         (4, 4),
         (4, 8),
     ]
-    assert points[0].arch == sparcade.load_arch("spatten", ["dram.channels=2", "topk.lanes=2"])
+    loaded = sparcade.load_arch("spatten", ["dram.channels=2", "topk.lanes=2"])
+    assert points[0].arch == dataclasses.replace(loaded, name="spatten")
     assert points[0].command == "sparcade run small --arch spatten --set 'dram.channels=2' --set 'topk.lanes=2'"
 
 

@@ -187,9 +187,9 @@ def test_progress_is_plain_lines_without_a_terminal(capsys: pytest.CaptureFixtur
     import sys
 
     show = progress_line(sys.stderr)
-    show(Progress(total=100, done=10, failed=2, fresh=10, seconds=2.0, best="cycles 5"))
-    show(Progress(total=100, done=11, failed=2, fresh=11, seconds=2.0, best="cycles 5"))
-    show(Progress(total=100, done=98, failed=2, fresh=98, seconds=20.0, best=""))
+    show(Progress(total=100, done=10, failed=2, skipped=0, fresh=10, seconds=2.0, best="cycles 5"))
+    show(Progress(total=100, done=11, failed=2, skipped=0, fresh=11, seconds=2.0, best="cycles 5"))
+    show(Progress(total=100, done=98, failed=2, skipped=0, fresh=98, seconds=20.0, best=""))
     assert capsys.readouterr().err.splitlines() == [
         "10 of 100 done, 2 failed, 5.0/s, 18 s left, best cycles 5",
         "98 of 100 done, 2 failed, 4.9/s",
@@ -210,3 +210,23 @@ def test_the_command(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sweep", "mine.toml", "--shard", "3/2"]) == 2
     assert main(["sweep", "none.toml"]) == 2
     assert "none.toml" in capsys.readouterr().err
+
+
+def test_points_of_equal_content_are_computed_once_and_all_in_the_table(tmp_path: Path) -> None:
+    preset = Path(sparcade.arch.__file__).parent / "presets" / "spatten.toml"
+    (tmp_path / "same.toml").write_text(preset.read_text())
+    tables = {"workloads": "small", "arch": ["spatten", str(tmp_path / "same.toml")], "axes": {"k_phases": [1, 2]}}
+    result = run_sweep(tables, out=tmp_path / "out", workers=1, measure=quick)
+    assert (result.computed, len(result.frame), len(result.points)) == (2, 4, 4)
+    assert result.frame["cycles"].tolist()[:2] == result.frame["cycles"].tolist()[2:]
+
+
+def test_a_folder_is_read_from_anywhere(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    preset = Path(sparcade.arch.__file__).parent / "presets" / "spatten.toml"
+    (place / "mine.toml").write_text(preset.read_text())
+    tables = {"workloads": "trace", "arch": "mine.toml", "axes": {"k_phases": [2, 1], "dram.channels": [4, 8]}}
+    before = run_sweep(tables, out="out", workers=1, measure=quick).frame
+    (place / "out" / "points.json").unlink()
+    (place / "elsewhere").mkdir()
+    monkeypatch.chdir(place / "elsewhere")
+    pd.testing.assert_frame_equal(sparcade.read_sweep("../out"), before)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from sparcade.accelerator.plan import OUTPUT_BITS, Ints, Plan, vector_transactions
+from sparcade.accelerator.plan import Ints, Plan, vector_transactions, vectors_moved
 from sparcade.accelerator.result import KINDS, RunResult, bytes_moved
 from sparcade.errors import InvariantError
 from sparcade.workload.cascade import find_return
@@ -29,7 +27,7 @@ def check(run: RunResult, plan: Plan, reads_returned: int) -> None:
     total, work, dim = run.total(), run.workload, run.workload.shape.head_dim
     jobs = plan.jobs
     passes = jobs.visible * (1 + jobs.refetch)
-    fetched = _fetched(run, plan)
+    fetched = vectors_moved(plan, run.arch)
     seconds = run.cycles / (run.arch.clock_ghz * 1e9)
     holds = (
         bool((run.counts >= 0).all()),
@@ -53,21 +51,6 @@ def check(run: RunResult, plan: Plan, reads_returned: int) -> None:
 def _dram_requests(total: dict[str, int]) -> int:
     kinds = ("row_hits", "row_misses", "row_conflicts", "forwarded", "coalesced")
     return sum(total[f"dram_{kind}"] for kind in kinds)
-
-
-def _fetched(run: RunResult, plan: Plan) -> dict[str, tuple[Ints, Ints]]:
-    """Vectors and their width [bits] that each row moves, by kind."""
-    rows, jobs, arch = plan.rows, plan.jobs, run.arch
-    fetches = np.unique(jobs.lsb_group[jobs.refetch], return_index=True)[1]
-    asking = jobs.row[jobs.refetch][fetches]
-    lsb_fetches = np.bincount(asking, minlength=len(rows))
-    return {
-        "q": (rows.jobs * arch.fetch_queries, rows.query_bits),
-        "k_msb": (rows["keys"] * rows.first_of_block, rows.msb_bits * rows.heads_fetched),
-        "k_lsb": (rows["keys"] * lsb_fetches, rows.lsb_bits),
-        "v": (rows.new, rows.value_bits * rows.heads_fetched),
-        "out": (rows.jobs * arch.write_outputs, np.full(len(rows), OUTPUT_BITS)),
-    }
 
 
 def _whole_transactions(run: RunResult, total: dict[str, int], kind: str, count: Ints, width: Ints) -> bool:

@@ -283,6 +283,21 @@ def vector_transactions(bits: Any, head_dim: int, transaction_bytes: int) -> Any
     return -(-head_dim * bits // (8 * transaction_bytes))
 
 
+def vectors_moved(plan: Plan, arch: Arch) -> dict[str, tuple[Ints, Ints]]:
+    """Vectors that each row moves and their width [bits], by kind of DRAM traffic."""
+    rows, jobs = plan.rows, plan.jobs
+    fetches = np.unique(jobs.lsb_group[jobs.refetch], return_index=True)[1]
+    asking = jobs.row[jobs.refetch][fetches]
+    lsb_fetches = np.bincount(asking, minlength=len(rows))
+    return {
+        "q": (rows.jobs * arch.fetch_queries, rows.query_bits),
+        "k_msb": (rows["keys"] * rows.first_of_block, rows.msb_bits * rows.heads_fetched),
+        "k_lsb": (rows["keys"] * lsb_fetches, rows.lsb_bits),
+        "v": (rows.new, rows.value_bits * rows.heads_fetched),
+        "out": (rows.jobs * arch.write_outputs, np.full(len(rows), OUTPUT_BITS)),
+    }
+
+
 def geometry_of(head_dim: int, arch: Arch, bases: dict[str, Any]) -> Record:
     """What every module reads of the arch, for a head size and the bases of the Q and output regions."""
     multipliers = arch.multipliers

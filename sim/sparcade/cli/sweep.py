@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from sparcade.sweep import SweepResult
 
 _SHOWN = 10
+#: Points in a SLURM job: some minutes of work for a start of seconds.
+_SLURM_CHUNK = 100
 
 
 def add_parser(commands: Any) -> None:
@@ -27,6 +30,15 @@ def add_parser(commands: Any) -> None:
         "--shard", type=_shard, default=(1, 1), metavar="i/n", help="only every n-th point, from the i-th"
     )
     parser.add_argument("--dask", metavar="ADDRESS", help="compute on the workers of a Dask scheduler")
+    parser.add_argument(
+        "--slurm",
+        action="append",
+        metavar="OPTION=VALUE",
+        help="compute in SLURM jobs with this option of sbatch, such as partition=short or time=60 [min]; repeatable",
+    )
+    parser.add_argument(
+        "--chunk", type=int, metavar="N", help=f"points in one job (default: 1; in a SLURM job {_SLURM_CHUNK})"
+    )
     parser.add_argument("--retry", action="store_true", help="compute failed points again")
     parser.set_defaults(function=sweep)
 
@@ -41,22 +53,42 @@ def _shard(text: str) -> tuple[int, int]:
 
 def sweep(options: argparse.Namespace) -> int:
     """Carry out the command; 1 when points failed."""
+    from sparcade.errors import ConfigError
     from sparcade.sweep import progress_line, run_sweep
     from sparcade.sweep.executors import dask_executor
+    from sparcade.sweep.run import folder_of
+    from sparcade.sweep.slurm import slurm_executor
 
-    result = run_sweep(
-        options.file,
-        out=options.out,
-        workers=options.workers,
-        executor=dask_executor(options.dask) if options.dask else None,
-        shard=options.shard,
-        retry=options.retry,
-        progress=progress_line(),
-    )
+    if options.dask and options.slurm:
+        raise ConfigError(
+            "a sweep runs on one cluster",
+            where="--dask and --slurm",
+            expected="one of them",
+            got="both",
+            remedy="start two commands on one folder: they share the work",
+        )
+    folder = folder_of(options.file, options.out)
+    with ExitStack() as stack:
+        executor = dask_executor(options.dask) if options.dask else None
+        if options.slurm:
+            slurm = executor = slurm_executor(folder, options.slurm)
+            stack.callback(slurm.shutdown, cancel_futures=True)
+        result = run_sweep(
+            options.file,
+            out=folder,
+            workers=options.workers,
+            executor=executor,
+            shard=options.shard,
+            retry=options.retry,
+            chunk=options.chunk or (_SLURM_CHUNK if options.slurm else 1),
+            progress=progress_line(),
+        )
     failed = result.failed
     _print_failed(failed)
     _print_best(result)
     finished = len(result.frame) - len(failed)
+    if result.skipped:
+        print(f"{result.skipped:,} points skipped: another is better in every objective than they can be")
     print(f"{finished:,} of {len(result.points):,} points done, {result.computed:,} of them now: {result.table}")
     return 1 if len(failed) else 0
 

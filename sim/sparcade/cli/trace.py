@@ -22,6 +22,15 @@ def add_parser(commands: Any) -> None:
 
     capture.add_parser(verbs)
 
+    analysis = verbs.add_parser(
+        "analyse", help="attention sinks, heavy hitters, entropy, concentration, LSB rate, character of each head"
+    )
+    analysis.add_argument("trace", help="bundled trace name or trace folder")
+    analysis.add_argument("--sinks", type=int, default=4, metavar="N", help="first tokens (default: 4)")
+    analysis.add_argument("--window", type=int, default=64, metavar="N", help="nearest tokens (default: 64)")
+    analysis.add_argument("--out", type=Path, metavar="DIR", help="folder (default: reports/attention-TRACE)")
+    analysis.set_defaults(function=make_analysis)
+
     synth = verbs.add_parser("synth", help="write a synthetic trace from a seed")
     synth.add_argument("out", type=Path, help="folder to write")
     synth.add_argument("--seed", type=int, required=True)
@@ -64,6 +73,29 @@ def show_list(_: argparse.Namespace) -> None:
     from sparcade.bundled import bundled_names
 
     print("\n".join(bundled_names()))
+
+
+def make_analysis(options: argparse.Namespace) -> None:
+    """Analyse a trace, write page, pictures and tables."""
+    from sparcade.cli.progress import Stages
+    from sparcade.report.analysis_folder import PAGE, check_analysis, summary, write_analysis
+    from sparcade.sources import load_trace
+    from sparcade.trace.analysis import analyse
+
+    trace = load_trace(options.trace)
+    folder = options.out or Path("reports") / f"attention-{trace.name}"
+    check_analysis(folder)
+    with Stages() as stages:
+        analysis = analyse(
+            trace,
+            sinks=options.sinks,
+            window=options.window,
+            progress=lambda fraction: stages.step("attention", fraction),
+        )
+        stages.step("report", 0.0)
+        command = f"sparcade trace analyse {trace.name} --sinks {options.sinks} --window {options.window}"
+        write_analysis(trace, analysis, folder, command=command)
+    print(f"{summary(analysis)}\npage, pictures and tables: {folder / PAGE}")
 
 
 def make_synthetic(options: argparse.Namespace) -> None:

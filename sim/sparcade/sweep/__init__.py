@@ -7,8 +7,11 @@ import types
 from typing import Any
 
 from sparcade.sweep.definition import Sweep, load_sweep
+from sparcade.sweep.effects import factors, is_grid, main_effects, swings
+from sparcade.sweep.objectives import best_points, objectives_of, pareto_fronts
 from sparcade.sweep.points import Point, points_of
 from sparcade.sweep.progress import Progress, progress_line
+from sparcade.sweep.rerun import point_of
 from sparcade.sweep.run import SweepResult, run_sweep
 from sparcade.sweep.table import pareto_front, read_sweep
 
@@ -17,12 +20,20 @@ __all__ = [
     "Progress",
     "Sweep",
     "SweepResult",
+    "best_points",
+    "factors",
+    "is_grid",
     "load_sweep",
+    "main_effects",
+    "objectives_of",
     "pareto_front",
+    "pareto_fronts",
+    "point_of",
     "points_of",
     "progress_line",
     "read_sweep",
     "run_sweep",
+    "swings",
 ]
 
 

@@ -1,4 +1,4 @@
-"""Axes of a sweep and how points are chosen on them: grid, random, Latin hypercube."""
+"""Axes of a sweep and how points are chosen on them beforehand: grid, random, Latin hypercube."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Value = int | float | str | bool | tuple[Any, ...]
-Method = Literal["grid", "random", "latin-hypercube"]
-METHODS: tuple[Method, ...] = ("grid", "random", "latin-hypercube")
+Method = Literal["grid", "random", "latin-hypercube", "optuna"]
+METHODS: tuple[Method, ...] = ("grid", "random", "latin-hypercube", "optuna")
 #: Longest list of values that a range may stand for.
 _LONGEST = 1_000_000
 
@@ -26,10 +26,14 @@ class Axis:
     high: float = 0.0
 
     def at(self, share: float) -> Value:
-        """The value at a share [0, 1) of the axis; on an interval with six digits, so that a person can type it."""
+        """The value at a share [0, 1) of the axis."""
         if self.values:
             return self.values[min(int(share * len(self.values)), len(self.values) - 1)]
-        return float(f"{self.low + share * (self.high - self.low):.6g}")
+        return self.rounded(self.low + share * (self.high - self.low))
+
+    def rounded(self, value: float) -> float:
+        """A value of an interval with six digits, so that a person can type it."""
+        return min(max(float(f"{value:.6g}"), self.low), self.high)
 
 
 def axis(name: str, given: Any) -> Axis:

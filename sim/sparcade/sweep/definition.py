@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from sparcade.arch import Arch
 from sparcade.config import check_path, check_value, read_toml
@@ -15,9 +15,10 @@ from sparcade.errors import ConfigError, did_you_mean, unknown_name
 from sparcade.policy import PolicyConfig, settings_class
 from sparcade.sweep.axes import METHODS, Axis, Method, axis
 from sparcade.sweep.expression import Expression
-from sparcade.sweep.metrics import METRICS
+from sparcade.sweep.metric_file import MetricFile, load_metric_file
+from sparcade.sweep.metrics import BOUNDED, EXACT, METRICS
+from sparcade.sweep.scoring import Direction, Scoring
 
-Direction = Literal["min", "max"]
 _KEYS = (
     "workloads",
     "arch",
@@ -26,6 +27,9 @@ _KEYS = (
     "method",
     "samples",
     "seed",
+    "round",
+    "skip_dominated",
+    "metric_file",
     "set",
     "axes",
     "constraints",
@@ -33,6 +37,8 @@ _KEYS = (
     "objectives",
 )
 _RANGES = frozenset(("linear", "log2", "steps"))
+#: Points of a round, where what is computed next depends on what was found.
+_ROUND = 16
 #: Names of a point besides its axes.
 POINT_NAMES = ("workload", "arch", "policy")
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
@@ -49,22 +55,38 @@ class Sweep:
     method: Method
     samples: int
     seed: int
+    round: int  #: points that are computed before the next are chosen, by `optuna` or `skip_dominated`
+    skip_dominated: bool
     fixed: dict[str, Any]  #: settings of every point
     axes: tuple[Axis, ...]
     constraints: tuple[Expression, ...]
     metrics: dict[str, Expression]  #: derived from other metrics and from axes, after the runs
     objectives: dict[str, Direction]
+    metric_file: MetricFile | None
+    directory: Path  #: paths count from here
     tables: dict[str, Any]  #: as given
     where: Callable[..., str]
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of what was measured or derived."""
-        return (*METRICS, *self.metrics)
+        return (*METRICS, *(self.metric_file.metrics if self.metric_file else ()), *self.metrics)
+
+    @property
+    def scoring(self) -> Scoring:
+        """What its points are worth."""
+        return Scoring(objectives=self.objectives, derived=self.metrics, metric_file=self.metric_file)
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether what is computed next depends on what was found."""
+        return self.method == "optuna" or self.skip_dominated
 
 
-def load_sweep(source: str | Path | Mapping[str, Any]) -> Sweep:
+def load_sweep(source: str | Path | Mapping[str, Any], *, directory: Path | None = None) -> Sweep:
     """Read and check a sweep.
+
+    directory : where its paths count from; by default the current folder.
 
     Raises
     ------
@@ -72,14 +94,15 @@ def load_sweep(source: str | Path | Mapping[str, Any]) -> Sweep:
         For an unknown key or field (with the nearest one), an empty axis, a range that is not numeric, or an
         expression that is not allowed; with the line of the file.
     """
+    directory = (directory or Path()).resolve()
     if isinstance(source, Mapping):
-        return _build(dict(source), _places("the sweep", None))
+        return _build(dict(source), directory, _places("the sweep", None))
     path = Path(source)
     tables = read_toml(path)
-    return _build(tables, _places(str(path), path.read_text(encoding="utf-8")))
+    return _build(tables, directory, _places(str(path), path.read_text(encoding="utf-8")))
 
 
-def _build(tables: dict[str, Any], where: Callable[..., str]) -> Sweep:
+def _build(tables: dict[str, Any], directory: Path, where: Callable[..., str]) -> Sweep:
     for key in tables:
         if key not in _KEYS:
             raise unknown_name(f"a sweep has no key {key!r}", key, _KEYS, where=where(key))
@@ -87,13 +110,16 @@ def _build(tables: dict[str, Any], where: Callable[..., str]) -> Sweep:
     policies: tuple[str | None, ...] = (None,)
     if "policy" in tables:
         policies = _texts(tables["policy"], where("policy"), least=1)
-    kinds = _kinds(policies, where("policy"))
+    kinds = _kinds(policies, directory, where("policy"))
     axes = _axes(tables, method, kinds, where)
     names = (*POINT_NAMES, *(each.name for each in axes))
+    workloads = _texts(tables.get("workloads"), where("workloads"), least=1)
+    metric_file = _metric_file(tables, workloads, policies, names, directory, where)
+    measured = (*METRICS, *(metric_file.metrics if metric_file else ()))
     metrics: dict[str, Expression] = {}
     for name, text in _table(tables, "metrics", where).items():
         place = where("metrics", name)
-        if not _NAME.fullmatch(name) or name in (*METRICS, *names):
+        if not _NAME.fullmatch(name) or name in (*measured, *names):
             raise ConfigError(
                 "a derived metric has no name of its own",
                 where=place,
@@ -101,7 +127,7 @@ def _build(tables: dict[str, Any], where: Callable[..., str]) -> Sweep:
                 got=repr(name),
                 remedy="choose another name",
             )
-        metrics[name] = _expression(text, (*METRICS, *names, *metrics), place)
+        metrics[name] = _expression(text, (*measured, *names, *metrics), place)
     constraints = tuple(
         _expression(text, names, where("constraints", text))
         for text in _texts(tables.get("constraints", []), where("constraints"))
@@ -123,19 +149,27 @@ def _build(tables: dict[str, Any], where: Callable[..., str]) -> Sweep:
     compare = tables.get("compare")
     if compare is not None and not isinstance(compare, str):
         raise _wrong(where("compare"), "the name of a policy, such as 'dense'", compare)
+    objectives = _objectives(tables, (*measured, *metrics), where)
+    skip = _skip(tables, objectives, metrics, {*EXACT, *measured[len(METRICS) :], *names}, where)
+    if method == "optuna" and not objectives:
+        raise _wrong(where("method"), "objectives for optuna, such as [objectives] cycles = 'min'", None)
     return Sweep(
-        workloads=_texts(tables.get("workloads"), where("workloads"), least=1),
+        workloads=workloads,
         archs=_texts(tables.get("arch", "spatten"), where("arch"), least=1),
         policies=policies,
         compare=compare,
         method=method,
         samples=samples,
         seed=seed,
+        round=_round(tables, method == "optuna" or skip, where),
+        skip_dominated=skip,
         fixed=fixed,
         axes=axes,
         constraints=constraints,
         metrics=metrics,
-        objectives=_objectives(tables, (*METRICS, *metrics), where),
+        objectives=objectives,
+        metric_file=metric_file,
+        directory=directory,
         tables=tables,
         where=where,
     )
@@ -165,6 +199,64 @@ def _sampling(tables: dict[str, Any], where: Callable[..., str]) -> tuple[Method
         if type(tables[key]) is not int or not (1 if key == "samples" else 0) <= tables[key] <= 10_000_000:
             raise _wrong(where(key), "an integer up to 10,000,000", tables[key])
     return method, tables.get("samples", 0), tables.get("seed", 0)
+
+
+def _round(tables: dict[str, Any], adaptive: bool, where: Callable[..., str]) -> int:
+    given = tables.get("round", _ROUND)
+    if "round" in tables and not adaptive:
+        raise _wrong(where("round"), "a round only where method = 'optuna' or skip_dominated = true", given)
+    if type(given) is not int or not 1 <= given <= 1_000_000:
+        raise _wrong(where("round"), "an integer in 1..1,000,000", given)
+    return given
+
+
+def _skip(
+    tables: dict[str, Any],
+    objectives: dict[str, Direction],
+    metrics: dict[str, Expression],
+    exact: set[str],
+    where: Callable[..., str],
+) -> bool:
+    """Whether dominated points are skipped; every objective must have a bound before the run."""
+    skip = tables.get("skip_dominated", False)
+    if type(skip) is not bool:
+        raise _wrong(where("skip_dominated"), "true or false", skip)
+    if not skip:
+        return False
+    if not objectives:
+        raise _wrong(where("skip_dominated"), "objectives that say what is better", None)
+    for name, expression in metrics.items():
+        if exact.issuperset(expression.names):
+            exact |= {name}
+    for name, direction in objectives.items():
+        if name not in exact and not (name in BOUNDED and direction == "min"):
+            raise ConfigError(
+                f"no point can be skipped for {name!r}: it has no bound before the run",
+                where=where("objectives", name),
+                expected=f"one of {', '.join(BOUNDED)} as 'min', or what is known before the run: axes, "
+                f"{', '.join(EXACT)}, metrics of a metric file, derived metrics of these",
+                got=f"{name} = {direction!r}",
+                remedy="choose other objectives, or skip_dominated = false",
+            )
+    return True
+
+
+def _metric_file(
+    tables: dict[str, Any],
+    workloads: tuple[str, ...],
+    policies: tuple[str | None, ...],
+    names: tuple[str, ...],
+    directory: Path,
+    where: Callable[..., str],
+) -> MetricFile | None:
+    given = tables.get("metric_file")
+    if given is None:
+        return None
+    if not isinstance(given, str):
+        raise _wrong(where("metric_file"), "the path of a CSV file", given)
+    several = [name for name, values in (("workload", workloads), ("policy", policies)) if len(values) > 1]
+    varied = [*several, *(name for name in names if name.startswith("policy."))]
+    return load_metric_file(directory / given, varied=varied, known=names, taken=tuple(METRICS))
 
 
 def _axes(
@@ -231,10 +323,16 @@ def _expression(text: Any, known: tuple[str, ...], place: str) -> Expression:
     return parsed
 
 
-def _kinds(policies: tuple[str | None, ...], place: str) -> tuple[type[Any], ...]:
+def placed(directory: Path, name: str) -> str:
+    """A preset's name, or the absolute path of a file of an arch or policy."""
+    is_file = name.partition(":")[0].endswith((".toml", ".py"))
+    return str(directory / name) if is_file else name
+
+
+def _kinds(policies: tuple[str | None, ...], directory: Path, place: str) -> tuple[type[Any], ...]:
     """The settings of the policies; those by kind of model are SpAtten's, and a class has none."""
     try:
-        found = [PolicyConfig if policy is None else settings_class(policy) for policy in policies]
+        found = [PolicyConfig if policy is None else settings_class(placed(directory, policy)) for policy in policies]
     except ConfigError as error:
         parts = {"expected": error.expected, "got": error.got, "remedy": error.remedy}
         raise ConfigError(error.what, where=f"{place}: {error.where}", **parts) from None

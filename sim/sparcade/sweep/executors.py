@@ -38,13 +38,13 @@ def cpu_count() -> int:
 
 
 def start_server() -> None:
-    """Let the server of the default pool import the simulator while the caller does other things."""
+    """Let the server of the default pool load the simulator while the caller does other things."""
     _forkserver()
     forkserver.ensure_running()
 
 
 def default_executor(workers: int) -> Executor:
-    """A pool of processes, each forked from a server that has imported the simulator once; one worker: no pool.
+    """A pool of processes, each forked from a server that has loaded the simulator once; one worker: no pool.
 
     Not forked from the caller: it may hold threads and locks.
     """
@@ -86,7 +86,7 @@ def dask_executor(address: str) -> Executor:
 
 def _forkserver() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["sparcade.sweep.worker"])
+    context.set_forkserver_preload(["sparcade.sweep.warm"])
     return context
 
 

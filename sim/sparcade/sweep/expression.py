@@ -7,6 +7,7 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 _LONGEST = 1000
@@ -84,6 +85,16 @@ class Expression:
             For a division by zero, the logarithm of a negative number, arithmetic on a text.
         """
         return _value(self.tree, scope)
+
+
+def number(value: Any) -> Any:
+    """A value as expressions see it: a number or fraction given as text is a number."""
+    if isinstance(value, str):
+        try:
+            return float(Fraction(value))
+        except (ValueError, ZeroDivisionError):
+            return value
+    return value
 
 
 def _check(node: ast.AST, names: list[str]) -> None:

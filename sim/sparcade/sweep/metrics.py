@@ -6,13 +6,13 @@ import functools
 from typing import Any
 
 from sparcade.accelerator import RunResult, simulate
-from sparcade.accelerator.bounds import BOUNDS, bound_cycles
+from sparcade.accelerator.bounds import BOUNDS, bound_cycles, least_counters
 from sparcade.accelerator.plan import make_plan
-from sparcade.accelerator.result import KINDS
+from sparcade.accelerator.result import KINDS, bits_needed, bytes_moved
 from sparcade.accelerator.simulate import simulate_plan
 from sparcade.arch import Arch
-from sparcade.energy import PARTS, EnergyProfile, load_profile
-from sparcade.evaluation import Evaluation
+from sparcade.energy import PARTS, EnergyProfile, energy_joules, load_profile
+from sparcade.evaluation import KV, Evaluation, compare_parts
 from sparcade.workload import Workload
 
 #: Columns of the comparison with another policy on the same arch; empty without one.
@@ -48,14 +48,51 @@ METRICS: dict[str, str] = {
     "baseline_achieved_gbps": "GB/s of the compared policy",
 }
 
+#: Known before the run, exactly: of the functional work, or of the arch.
+EXACT = (*ACCURACY, "kv_bits_needed", "peak_gbps")
+#: With a closed-form lower bound before the run.
+BOUNDED = tuple(
+    name
+    for name in METRICS
+    if name in ("cycles", "seconds", "kv_bytes_moved") or name.startswith(("energy_", "bytes_moved"))
+    if name not in COMPARED
+)
 
-def measure(workload: Workload, accuracy: dict[str, float], arch: Arch, baseline: Workload | None) -> dict[str, Any]:
+
+def least(workload: Workload, accuracy: dict[str, float], arch: Arch) -> dict[str, Any]:
+    """Lower bounds of the metrics in `BOUNDED`, and the value of those in `EXACT`, in closed form.
+
+    Raises
+    ------
+    SparcadeError
+        When the workload does not fit the arch.
+    """
+    plan = make_plan(workload, arch)
+    counters = least_counters(plan, arch, workload.shape.head_dim)
+    energy = energy_joules(counters, arch=arch, profile=_profile())
+    return {
+        "cycles": counters["cycles"],
+        "seconds": counters["cycles"] / (arch.clock_ghz * 1e9),
+        "energy_total_joules": sum(energy.values()),
+        **{f"energy_{name}_joules": joules for name, joules in energy.items()},
+        "bytes_moved": bytes_moved(counters, arch),
+        **{f"bytes_moved_{kind}": bytes_moved(counters, arch, (kind,)) for kind in KINDS},
+        "kv_bytes_moved": bytes_moved(counters, arch, KV),
+        "kv_bits_needed": bits_needed(counters, KV),
+        "peak_gbps": arch.peak_gbps,
+        **accuracy,
+    }
+
+
+def measure(
+    workload: Workload, accuracy: dict[str, float], arch: Arch, baseline: dict[str, Any] | None
+) -> dict[str, Any]:
     """Metrics of one point: a run, its energy and its bounds; what does not apply is None.
 
     Parameters
     ----------
     accuracy : values of `ACCURACY`, from the replay; empty for a workload without its trace.
-    baseline : the compared policy's workload.
+    baseline : `figures` of the compared policy on the same arch.
 
     Raises
     ------
@@ -64,12 +101,8 @@ def measure(workload: Workload, accuracy: dict[str, float], arch: Arch, baseline
     """
     plan = make_plan(workload, arch)
     run = simulate_plan(plan, workload, arch)
-    evaluation = Evaluation(
-        run=run, profile=_profile(), baseline=None if baseline is None else simulate(baseline, arch)
-    )
-    part = evaluation.part(run, None)
+    part = _figures(run)
     bounds = bound_cycles(run, plan)
-    compared = evaluation.comparison().get("total", {})
     return {
         "cycles": run.cycles,
         "prefill_cycles": _phase_cycles(run, "prefill"),
@@ -94,8 +127,17 @@ def measure(workload: Workload, accuracy: dict[str, float], arch: Arch, baseline
         **{f"bound_{name}_cycles": cycles for name, cycles in bounds.items()},
         "bound_share": max(bounds.values()) / run.cycles,
         **{name: accuracy.get(name) for name in ACCURACY},
-        **{name: compared.get(name) for name in COMPARED},
+        **(dict.fromkeys(COMPARED) | (compare_parts(part, baseline) if baseline else {})),
     }
+
+
+def figures(workload: Workload, arch: Arch) -> dict[str, Any]:
+    """Counters and derived figures of a run, as `Evaluation.part` gives them."""
+    return _figures(simulate(workload, arch))
+
+
+def _figures(run: RunResult) -> dict[str, Any]:
+    return Evaluation(run=run, profile=_profile()).part(run, None)
 
 
 def _phase_cycles(run: RunResult, phase: str) -> int:

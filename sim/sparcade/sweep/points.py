@@ -6,20 +6,19 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 from sparcade._files import content_hash
 from sparcade.arch import Arch, load_arch
-from sparcade.config import override
+from sparcade.config import overrides, replaced, tables
 from sparcade.energy import load_profile
 from sparcade.errors import ConfigError
 from sparcade.evaluation import default_policy
 from sparcade.policy import Policy, load_policy, policy_provenance
 from sparcade.sources import load_source
 from sparcade.sweep.axes import Value, choose
-from sparcade.sweep.definition import Sweep
+from sparcade.sweep.definition import Sweep, placed
+from sparcade.sweep.expression import number
 from sparcade.trace import AttentionTrace
 from sparcade.version import MODEL_VERSION
 
@@ -42,16 +41,17 @@ class Point:
     """One line of the table."""
 
     key: str  #: content hash of arch, policy, trace or workload, compared policy, energy profile, MODEL_VERSION
+    base: str  #: preset or file of the arch
     values: dict[str, Any]  #: workload, arch, policy, and the value of each axis
     settings: tuple[str, ...]  #: of the arch, such as "dram.channels=8"
     replay: Replay
     baseline: Replay | None
-    arch: Arch
+    arch: Arch  #: under the name of its preset, whatever the settings changed
 
     @property
     def command(self) -> str:
         """The command that runs it alone."""
-        words = ["sparcade run", self.replay.target, "--arch", self.values["arch"]]
+        words = ["sparcade run", self.replay.target, "--arch", self.base]
         words += ["--policy", self.replay.policy] if self.replay.policy else []
         words += ["--compare", self.baseline.policy or ""] if self.baseline else []
         settings = [*self.settings, *(f"policy.{setting}" for setting in self.replay.settings)]
@@ -66,65 +66,17 @@ def points_of(sweep: Sweep) -> list[Point]:
     ConfigError
         When the constraints leave no point, a file or name does not exist, or the hardware cannot do a value.
     """
-    resolver = _Resolver(sweep)
+    space = Space(sweep)
     names = [axis.name for axis in sweep.axes]
     chosen = [
         dict(zip(names, values, strict=True))
         for values in choose(sweep.axes, method=sweep.method, samples=sweep.samples, seed=sweep.seed)
     ]
-    points = []
-    removed = [0] * len(sweep.constraints)
-    total = 0
-    for workload in sweep.workloads:
-        for arch in sweep.archs:
-            for policy in sweep.policies:
-                for values in chosen:
-                    total += 1
-                    named = {"workload": workload, "arch": arch, "policy": policy or resolver.policy_of(workload) or ""}
-                    failed = _violated(sweep, {**named, **values})
-                    for index in failed:
-                        removed[index] += 1
-                    if not failed:
-                        points.append(resolver.point(named, values))
-    if not points:
-        alone = [index for index, count in enumerate(removed) if count == total]
-        text = sweep.constraints[alone[0]].text if alone else ""
-        raise ConfigError(
-            "a constraint removes every point" if alone else "the constraints together remove every point",
-            where=sweep.where("constraints", text) if alone else sweep.where("constraints"),
-            expected="at least one point that satisfies them",
-            got=f"{text!r}, false for all {total:,} points" if alone else f"none of {total:,} points",
-            remedy="loosen a constraint, or give the axes other values",
-        )
-    return points
-
-
-def number(value: Any) -> Any:
-    """A value as expressions see it: a fraction given as text is a number."""
-    if isinstance(value, str):
-        try:
-            return float(Fraction(value))
-        except (ValueError, ZeroDivisionError):
-            return value
-    return value
-
-
-def _violated(sweep: Sweep, values: dict[str, Any]) -> list[int]:
-    scope = {name: number(value) for name, value in values.items()}
-    violated = []
-    for index, constraint in enumerate(sweep.constraints):
-        try:
-            if not constraint.value(scope):
-                violated.append(index)
-        except (ArithmeticError, ValueError, TypeError) as error:
-            raise ConfigError(
-                "the constraint has no value",
-                where=sweep.where("constraints", constraint.text),
-                expected="true or false at every point",
-                got=f"{error} at {_shown(values)}",
-                remedy="guard it, such as 'a == 0 or b / a < 2'",
-            ) from None
-    return violated
+    points = [space.point(named, values) for named in space.combinations() for values in chosen]
+    found = [point for point in points if point is not None]
+    if not found:
+        raise space.nothing_left()
+    return found
 
 
 def _shown(values: dict[str, Any]) -> str:
@@ -136,24 +88,44 @@ def _setting(name: str, value: Value) -> str:
     return f"{name}={json.dumps(value, ensure_ascii=False)}"
 
 
-class _Resolver:
-    """Resolves points, each distinct arch, policy and source once."""
+class Space:
+    """Where the points of a sweep are: resolves them, each distinct arch, policy and source once."""
 
     def __init__(self, sweep: Sweep) -> None:
         self._sweep = sweep
+        self._asked = 0
+        self._removed = [0] * len(sweep.constraints)  #: points that each constraint removed
         self._sources: dict[str, tuple[str, str, str | None]] = {}
         self._bases: dict[str, Arch] = {}
+        self._fields: dict[tuple[str, str, tuple[str, ...]], Any] = {}
         self._archs: dict[tuple[str, tuple[str, ...]], tuple[Arch, str]] = {}
+        self._digests: dict[tuple[str, int], tuple[Any, str]] = {}
         self._replays: dict[tuple[str, str | None, tuple[str, ...]], Replay] = {}
         self._profile = content_hash([repr(load_profile())])
 
-    def policy_of(self, workload: str) -> str | None:
-        """The policy preset for the kind of model; None for a workload."""
-        return self._source(workload)[2]
+    def combinations(self) -> list[dict[str, str]]:
+        """Each workload with each arch and policy, in order; a policy by kind of model by its name, "" for none."""
+        return [
+            {"workload": workload, "arch": arch, "policy": policy or self._source(workload)[2] or ""}
+            for workload in self._sweep.workloads
+            for arch in self._sweep.archs
+            for policy in self._sweep.policies
+        ]
 
-    def point(self, named: dict[str, str], values: dict[str, Value]) -> Point:
-        """Resolve one point."""
+    def point(self, named: dict[str, str], values: dict[str, Value]) -> Point | None:
+        """The point at values of the axes, or None where a constraint removes it.
+
+        Raises
+        ------
+        ConfigError
+            When a file or name does not exist, or the hardware cannot do a value.
+        """
+        self._asked += 1
+        if self._is_removed({**named, **values}):
+            return None
         sweep = self._sweep
+        if sweep.metric_file is not None:
+            sweep.metric_file.at({**named, **values})  # not there: said now, not after the work
         settings = {**sweep.fixed, **values}
         arch_settings = tuple(_setting(name, value) for name, value in settings.items() if not _of_policy(name))
         policy_settings = tuple(
@@ -183,6 +155,7 @@ class _Resolver:
         }
         return Point(
             key=content_hash(parts),
+            base=self._file(named["arch"]),
             values={**named, **values},
             settings=arch_settings,
             replay=replay,
@@ -190,22 +163,75 @@ class _Resolver:
             arch=arch,
         )
 
+    def nothing_left(self) -> ConfigError:
+        """The error for constraints that removed every point asked for."""
+        alone = [index for index, count in enumerate(self._removed) if count == self._asked]
+        text, where = self._sweep.constraints[alone[0]].text if alone else "", self._sweep.where
+        return ConfigError(
+            "a constraint removes every point" if alone else "the constraints together remove every point",
+            where=where("constraints", text) if alone else where("constraints"),
+            expected="at least one point that satisfies them",
+            got=f"{text!r}, false for all {self._asked:,} points" if alone else f"none of {self._asked:,} points",
+            remedy="loosen a constraint, or give the axes other values",
+        )
+
+    def _is_removed(self, values: dict[str, Any]) -> bool:
+        scope = {name: number(value) for name, value in values.items()}
+        removed = False
+        for index, constraint in enumerate(self._sweep.constraints):
+            try:
+                holds = bool(constraint.value(scope))
+            except (ArithmeticError, ValueError, TypeError) as error:
+                raise ConfigError(
+                    "the constraint has no value",
+                    where=self._sweep.where("constraints", constraint.text),
+                    expected="true or false at every point",
+                    got=f"{error} at {_shown(values)}",
+                    remedy="guard it, such as 'a == 0 or b / a < 2'",
+                ) from None
+            self._removed[index] += not holds
+            removed |= not holds
+        return removed
+
     def _source(self, workload: str) -> tuple[str, str, str | None]:
         """Absolute target, content hash, and the default policy of a trace."""
         if workload not in self._sources:
-            source = load_source(workload)
-            target = str(Path(workload).resolve()) if Path(workload).exists() else workload
+            path = self._sweep.directory / workload
+            target = str(path) if path.exists() else workload
+            source = load_source(target)
             policy = default_policy(source) if isinstance(source, AttentionTrace) else None
             self._sources[workload] = target, source.content_hash, policy
         return self._sources[workload]
 
     def _arch(self, name: str, settings: tuple[str, ...]) -> tuple[Arch, str]:
+        """An arch and the hash of its parameters, its name left out; each part is built and hashed once."""
         if (name, settings) not in self._archs:
             if name not in self._bases:
-                self._bases[name] = load_arch(name)
-            arch = override(Arch, self._bases[name], settings, where=f"arch {name}")
-            self._archs[name, settings] = arch, _digest(arch.to_dict())
+                self._bases[name] = load_arch(placed(self._sweep.directory, name))
+            base, where = self._bases[name], f"arch {name}"
+            parts: dict[str, list[str]] = {}
+            for setting in settings:
+                parts.setdefault(setting.partition("=")[0].split(".")[0], []).append(setting)
+            arch = replaced(base, {part: self._field(name, part, tuple(parts[part])) for part in parts}, where=where)
+            self._archs[name, settings] = arch, self._arch_hash(arch)
         return self._archs[name, settings]
+
+    def _field(self, name: str, part: str, settings: tuple[str, ...]) -> Any:
+        asked = name, part, settings
+        if asked not in self._fields:
+            self._fields[asked] = overrides(Arch, self._bases[name], settings, where=f"arch {name}")[part]
+        return self._fields[asked]
+
+    def _arch_hash(self, arch: Arch) -> str:
+        digest = hashlib.sha256()
+        for part in arch.__slots__:
+            if part != "name":
+                value = getattr(arch, part)
+                known = self._digests.get((part, id(value)))
+                if known is None:  # keeps the value: its id is its own as long as it lives
+                    known = self._digests[part, id(value)] = value, content_hash({part: tables(value)})
+                digest.update(known[1].encode())
+        return digest.hexdigest()
 
     def _replay(self, workload: str, policy: str | None, settings: tuple[str, ...]) -> Replay:
         asked = workload, policy, settings
@@ -221,18 +247,12 @@ class _Resolver:
                 )
             content: Any = None
             if policy is not None:
+                policy = placed(self._sweep.directory, policy)
                 loaded: Policy = load_policy(policy, settings)
                 content = policy_provenance(loaded)
-                path = policy.partition(":")
-                policy = f"{Path(path[0]).resolve()}{path[1]}{path[2]}" if Path(path[0]).is_file() else policy
             key = content_hash({"source": source_hash, "policy": content, "model_version": MODEL_VERSION})
             self._replays[asked] = Replay(key=key, target=target, policy=policy, settings=settings)
         return self._replays[asked]
-
-
-def _digest(table: dict[str, Any]) -> str:
-    """SHA-256 of a table; without the indents of `content_hash`, which cost a millisecond."""
-    return hashlib.sha256(json.dumps(table, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def _of_policy(name: str) -> bool:

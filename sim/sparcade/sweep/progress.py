@@ -13,18 +13,25 @@ from typing import TextIO
 class Progress:
     """How far a sweep is."""
 
-    total: int  #: points of the sweep (of this part, with --shard)
+    total: int  #: points of the sweep (of this part, with --shard; at most, with Optuna)
     done: int  #: finished, earlier ones included
     failed: int
+    skipped: int  #: dominated, not computed
     fresh: int  #: finished since then, by this call
     seconds: float  #: since the kernels were compiled
     best: str  #: the first objective's best value so far, "" before there is one
 
+    @property
+    def ended(self) -> int:
+        """Points that need nothing more."""
+        return self.done + self.failed + self.skipped
+
     def __str__(self) -> str:
         rate = self.fresh / self.seconds if self.seconds > 0 else 0.0
-        left = self.total - self.done - self.failed
+        left = self.total - self.ended
         parts = [f"{self.done:,} of {self.total:,} done"]
         parts += [f"{self.failed:,} failed"] if self.failed else []
+        parts += [f"{self.skipped:,} skipped"] if self.skipped else []
         parts += [f"{rate:.1f}/s"] if self.fresh else []
         parts += [f"{_duration(left / rate)} left"] if rate and left else []
         return ", ".join([*parts, *([f"best {self.best}"] if self.best else [])])
@@ -39,7 +46,7 @@ def progress_line(stream: TextIO = sys.stderr) -> Callable[[Progress], None]:
     def show(progress: Progress) -> None:
         nonlocal last, width
         now = time.monotonic()
-        ended = progress.done + progress.failed == progress.total
+        ended = progress.ended == progress.total
         if now - last < every and not ended:
             return
         last, text = now, str(progress)

@@ -84,7 +84,10 @@ class Records:
 
     def record(self, entry: Entry) -> dict[str, Any]:
         """The record of an entry."""
-        return next(self.records([entry]))
+        with (self._folder / entry.shard).open("rb") as stream:
+            stream.seek(entry.start)
+            record: dict[str, Any] = json.loads(stream.read(entry.length))
+        return record
 
     def records(self, entries: list[Entry]) -> Iterator[dict[str, Any]]:
         """The records of entries, in their order; each shard is read once."""

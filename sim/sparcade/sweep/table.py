@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,8 +15,10 @@ from sparcade._files import canonical_json, content_hash, new_file, parse_json
 from sparcade.errors import ConfigError, did_you_mean
 from sparcade.sweep.definition import POINT_NAMES, Sweep, load_sweep
 from sparcade.sweep.metrics import METRICS
-from sparcade.sweep.points import Point, number, points_of
+from sparcade.sweep.points import Point
 from sparcade.sweep.replays import locked, remove_leftovers
+from sparcade.sweep.scoring import Costs
+from sparcade.sweep.search import Found, points_in
 from sparcade.sweep.store import Records, shard_sizes
 from sparcade.version import MODEL_VERSION
 
@@ -33,8 +34,8 @@ _WHOLE = frozenset(
 )
 
 
-def compact(sweep: Sweep, points: Sequence[Point], folder: Path) -> Path:
-    """Write the table of the finished points, atomically; returns the file.
+def compact(sweep: Sweep, points: Sequence[Point], folder: Path, *, skipped: int = 0) -> Path:
+    """Write the table of the finished points, atomically; returns the file. `skipped` of the others are dominated.
 
     One process at a time: the last to come sees what all have finished.
     """
@@ -52,6 +53,7 @@ def compact(sweep: Sweep, points: Sequence[Point], folder: Path) -> Path:
                 frame.to_csv(fresh, index=False, lineterminator="\n")
         with new_file(folder / _STATE) as fresh:
             state = {"table": path.name, "shards": records.sizes(), "sweep": _identity(sweep), "points": len(frame)}
+            state |= {"total": len(points), "skipped": skipped}
             fresh.write_text(canonical_json(state), encoding="utf-8")
         other.unlink(missing_ok=True)
     return path
@@ -80,15 +82,38 @@ def read_sweep(folder: str | Path) -> pd.DataFrame:
     except (OSError, ValueError, LookupError, TypeError, ImportError):
         pass  # no table yet, or one of another machine's format: the shards have all
     records.refresh()
-    return _frame(sweep, points_of(sweep), records)
+    return _frame(sweep, points_in(sweep, costs_of(sweep, records)), records)
+
+
+def read_points(folder: str | Path) -> list[Point]:
+    """Every point of a folder's sweep, in the order of its table; points without a result among them."""
+    folder = Path(folder)
+    sweep = read_definition(folder)
+    records = Records(folder)
+    records.refresh()
+    return points_in(sweep, costs_of(sweep, records))
+
+
+def costs_of(sweep: Sweep, records: Records) -> Found:
+    """A function from a point to its costs; None for one that failed, was skipped, or has no record yet."""
+    scoring = sweep.scoring
+
+    def found(point: Point) -> Costs | None:
+        entry = records.entries.get(point.key)
+        if entry is None or entry.attempts > 0:
+            return None
+        return scoring.costs(scoring.values(point.values, records.record(entry)["metrics"]))
+
+    return found
 
 
 def read_definition(folder: Path) -> Sweep:
     """The sweep that a folder was last run with."""
     path = folder / DEFINITION
     try:
-        return load_sweep(parse_json(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+        kept = parse_json(path.read_text(encoding="utf-8"))
+        return load_sweep(kept["definition"], directory=Path(kept["directory"]))
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise ConfigError(
             "this is no sweep",
             where=str(path),
@@ -98,10 +123,25 @@ def read_definition(folder: Path) -> Sweep:
         ) from error
 
 
+def unfinished(folder: Path) -> tuple[int, int]:
+    """Points of the sweep that a folder was last run with that have no result: not computed yet, and dominated."""
+    sweep = read_definition(folder)
+    try:
+        state = parse_json((folder / _STATE).read_text(encoding="utf-8"))
+        if state["sweep"] == _identity(sweep):
+            skipped = int(state["skipped"])
+            return int(state["total"]) - int(state["points"]) - skipped, skipped
+    except (OSError, ValueError, LookupError, TypeError):
+        pass  # no table yet
+    records = Records(folder)
+    records.refresh()
+    return sum(point.key not in records.entries for point in read_points(folder)), 0
+
+
 def write_definition(sweep: Sweep, folder: Path) -> None:
-    """Keep the definition, so that the folder can be read without its file."""
+    """Keep the definition, so that the folder can be read without its file and from anywhere."""
     with new_file(folder / DEFINITION) as fresh:
-        fresh.write_text(canonical_json(sweep.tables), encoding="utf-8")
+        fresh.write_text(_definition(sweep), encoding="utf-8")
 
 
 def pareto_front(frame: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataFrame:
@@ -134,38 +174,32 @@ def pareto_front(frame: pd.DataFrame, objectives: Mapping[str, str]) -> pd.DataF
     return table.iloc[sorted(front)]
 
 
-def derived(sweep: Sweep, values: Mapping[str, Any]) -> dict[str, float | None]:
-    """Derived metrics of a point; None where an expression has no value there, such as a division by zero."""
-    scope = {name: number(value) for name, value in values.items()}
-    found: dict[str, float | None] = {}
-    for name, expression in sweep.metrics.items():
-        try:
-            value = expression.value(scope)
-            found[name] = float(value) if math.isfinite(value) else None
-        except (ArithmeticError, ValueError, TypeError):
-            found[name] = None
-        scope[name] = found[name]
-    return found
-
-
 def _identity(sweep: Sweep) -> str:
-    return content_hash({"tables": sweep.tables, "model_version": MODEL_VERSION})
+    measured = sweep.metric_file.digest if sweep.metric_file else None
+    return content_hash({"definition": _definition(sweep), "metric_file": measured, "model_version": MODEL_VERSION})
+
+
+def _definition(sweep: Sweep) -> str:
+    """JSON of the definition; the order of its axes and objectives counts."""
+    kept = {"definition": sweep.tables, "directory": str(sweep.directory)}
+    return json.dumps(kept, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _frame(sweep: Sweep, points: Sequence[Point], records: Records) -> pd.DataFrame:
     held = [(point, records.entries[point.key]) for point in points if point.key in records.entries]
-    rows = []
+    rows, scoring = [], sweep.scoring
     for (point, _), record in zip(held, records.records([entry for _, entry in held]), strict=True):
         metrics = record.get("metrics", {})
-        settings = {name: None if value == "" else _plain(value) for name, value in point.values.items()}
-        row = {"key": point.key, **settings, "status": record["status"], "error": record.get("error"), **metrics}
-        rows.append(row | (derived(sweep, {**point.values, **metrics}) if metrics else {}))
+        settings = {name: None if value == "" else plain(value) for name, value in point.values.items()}
+        row = {"key": point.key, **settings, "status": record["status"], "error": record.get("error")}
+        rows.append(row | (scoring.values(point.values, metrics) if metrics else {}))
     axes = [axis.name for axis in sweep.axes]
     columns = ["key", *POINT_NAMES, *axes, "status", "error", *sweep.columns]
     return _typed(pd.DataFrame({name: [row.get(name) for row in rows] for name in columns}), axes)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """The value of an axis as the table holds it: a list as JSON."""
     return json.dumps(value) if isinstance(value, tuple) else value
 
 
@@ -176,6 +210,6 @@ def _typed(frame: pd.DataFrame, axes: Iterable[str] = ()) -> pd.DataFrame:
             frame[name] = frame[name].astype("Int64" if name in _WHOLE else "Float64")
         elif name in ("key", *POINT_NAMES, "status", "error"):
             frame[name] = frame[name].astype("string")
-        elif name in axes and len({type(value) for value in frame[name]} - {int, float}) > 1:
+        elif name in axes and len({float if type(value) is int else type(value) for value in frame[name]}) > 1:
             frame[name] = frame[name].astype(str)
     return frame

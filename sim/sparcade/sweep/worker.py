@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections.abc import Callable
@@ -9,16 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from sparcade.errors import SweepError
-from sparcade.sweep.metrics import measure
+from sparcade.arch import Arch
+from sparcade.errors import SparcadeError, SweepError
+from sparcade.sweep.metrics import figures, least, measure
 from sparcade.sweep.points import Point, Replay
 from sparcade.sweep.replays import replayed
+from sparcade.sweep.scoring import Costs, Scoring, beats
 from sparcade.sweep.store import Claims, Records, Shard, done_line, failed_line, refused
 
 #: Metrics of a point, given the sweep's folder.
 Measure = Callable[[Path, Point], dict[str, Any]]
-#: found: another process had finished it; busy: another process is computing it.
-Status = Literal["done", "failed", "found", "busy"]
+#: found: another process had finished it; busy: another process is computing it; skipped: the front beats its bound.
+Status = Literal["done", "failed", "found", "busy", "skipped"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +33,9 @@ class Job:
     points: tuple[Point, ...]
     attempts: tuple[int, ...]  #: failures of each point that are known and retried
     measure: Measure
+    front: tuple[Costs, ...]  #: what the points' bounds must not be beaten by
+    scoring: Scoring | None  #: of the front; None without one
+    least: Measure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +51,20 @@ class Outcome:
 def measure_point(folder: Path, point: Point) -> dict[str, Any]:
     """The metrics of a point: timing and energy of its arch, on the replay that all archs share."""
     workload, accuracy = replayed(folder, point.replay)
-    baseline = None if point.baseline is None else replayed(folder, point.baseline)[0]
+    baseline = None if point.baseline is None else _baseline(folder, point.baseline, point.arch)
     return measure(workload, accuracy, point.arch, baseline)
+
+
+@functools.lru_cache(maxsize=256)
+def _baseline(folder: Path, replay: Replay, arch: Arch) -> dict[str, Any]:
+    """Figures of the compared policy, shared by the policies on one arch."""
+    return figures(replayed(folder, replay)[0], arch)
+
+
+def least_of_point(folder: Path, point: Point) -> dict[str, Any]:
+    """What the metrics of a point can't be better than, without a run (`metrics.least`)."""
+    workload, accuracy = replayed(folder, point.replay)
+    return least(workload, accuracy, point.arch)
 
 
 def prepare(folder: Path, replay: Replay) -> None:
@@ -129,6 +147,8 @@ def _run(store: _Store, job: Job, point: Point, attempts: int) -> Outcome:
             entry = store.records.entries.get(point.key)
         if entry is not None and (entry.attempts == 0 or entry.attempts > attempts):
             return Outcome(key=point.key, status="found")
+        if job.scoring is not None and _is_beaten(job, point, job.scoring):
+            return Outcome(key=point.key, status="skipped")
         try:
             metrics = job.measure(job.folder, point)
             line = done_line(point.key, metrics)
@@ -141,3 +161,11 @@ def _run(store: _Store, job: Job, point: Point, attempts: int) -> Outcome:
             return Outcome(key=point.key, status="failed", error=f"{type(error).__name__}: {error}")
         store.shard.append(line)
         return Outcome(key=point.key, status="done", metrics=metrics)
+
+
+def _is_beaten(job: Job, point: Point, scoring: Scoring) -> bool:
+    try:
+        bound = scoring.costs(scoring.values(point.values, job.least(job.folder, point)))
+    except SparcadeError:  # it does not fit its arch: running it says so
+        return False
+    return bound is not None and any(beats(costs, bound) for costs in job.front)

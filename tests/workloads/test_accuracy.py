@@ -18,6 +18,8 @@ from sparcade.arch import load_arch  # noqa: E402
 from sparcade.cli import main  # noqa: E402
 from sparcade.errors import ConfigError  # noqa: E402
 from sparcade.policy import load_policy  # noqa: E402
+from sparcade.sweep.metric_file import load_metric_file  # noqa: E402
+from sparcade.sweep.metrics import METRICS  # noqa: E402
 from sparcade.workload import Workload  # noqa: E402
 from sparcade_workloads.accuracy import Axis, measure_accuracy  # noqa: E402
 from sparcade_workloads.estimate import Scale  # noqa: E402
@@ -183,6 +185,12 @@ def test_the_command_writes_the_same_bytes_twice(place: Path, tmp_path: Path) ->
     metrics = pd.read_csv(tmp_path / "one" / "metrics.csv")
     assert list(metrics) == ["policy.local_v.keep", "policy", "perplexity", "perplexity_stderr", "perplexity_n"]
     pd.testing.assert_frame_equal(table[list(metrics)], metrics)
+    known = {
+        "varied": ["policy.local_v.keep"],
+        "known": ["workload", "policy", "policy.local_v.keep"],
+        "taken": METRICS,
+    }
+    assert len(load_metric_file(tmp_path / "one" / "metrics.csv", **known).rows) == 3
     result = json.loads(one["accuracy.json"])
     assert (result["metric"], result["sequences"], result["control"]) == ("perplexity", 3, "random ranks, seed 3")
     assert str(place) not in one["accuracy.json"].decode()
@@ -198,6 +206,27 @@ def test_the_workload_is_that_of_the_loop(place: Path, tmp_path: Path, capsys: p
     assert main(["run", str(file), "--out", str(tmp_path / "run")]) == 0
     cycles = json.loads((tmp_path / "run" / "result.json").read_text())["total"]["counters"]["cycles"]
     assert cycles == json.loads((out / "accuracy.json").read_text())["rows"][0]["cycles"]
+
+
+def test_a_policy_of_ones_own_runs_in_both_loops(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "from sparcade.policy import load_policy\n"
+        "class Mine(type(load_policy('dense'))):\n"
+        "    def __init__(self): super().__init__(load_policy('dense').config)\n"
+        "    def keep_tokens(self, state):\n"
+        "        return state.candidates[-max(1, state.context // 2):] if state.layer else state.candidates\n"
+    )
+    extra = ["--policy", f"{mine}:Mine", "--control", "random", "--seed", "1", "--open-loop"]
+    assert main([*command(place, *extra), "--out", str(tmp_path / "out")]) == 0
+    assert "overlap" in capsys.readouterr().out
+    result = json.loads((tmp_path / "out" / "accuracy.json").read_text())
+    assert result["policy"] == "mine.py:Mine"
+    row = result["rows"][0]
+    assert row["perplexity"] == row["perplexity_random"] != row["perplexity_dense"]  # ids of one's own stay
+    assert row["tokens_kept"] < 1
 
 
 BAD: dict[str, tuple[dict[str, str], list[str], str]] = {

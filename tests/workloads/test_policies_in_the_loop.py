@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from sparcade.policy.layer_drop import LayerDrop, LayerDropConfig  # noqa: E402
 from sparcade.policy.snapkv import SnapKV, SnapKVConfig  # noqa: E402
 from sparcade.policy.streaming_llm import StreamingLLM, StreamingLLMConfig  # noqa: E402
 from sparcade.workload.cascade import check_cascade  # noqa: E402
+from sparcade_workloads.__main__ import main  # noqa: E402
 from sparcade_workloads.attention import hooked  # noqa: E402
 from sparcade_workloads.closed_loop import run_image, run_sequence, shape_of  # noqa: E402
 from sparcade_workloads.head_importance import head_importance  # noqa: E402
@@ -260,6 +262,13 @@ def test_a_vision_transformer_without_pruning_is_itself() -> None:
     with torch.no_grad():
         own = model(pixel_values=torch.from_numpy(item.pixels())[None]).last_hidden_state
     np.testing.assert_allclose(run_image(model, engine, item).last_hidden_state, own, rtol=0, atol=1e-4)
+
+
+def test_importance_of_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["importance", "model", "--data", "text.txt", "--out", str(tmp_path / "table.tsv"), "--tokens", "1"]
+    assert main(asked) == 2
+    assert "16 of 1" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_importance_is_the_gradient_of_a_factor_on_each_head() -> None:

@@ -53,6 +53,14 @@ def _loops(options: argparse.Namespace) -> None:
 
 
 def _importance(options: argparse.Namespace) -> None:
+    if options.sequences < 1 or options.tokens < 2:
+        raise ConfigError(
+            "there is nothing to predict",
+            where="--sequences, --tokens",
+            expected="1 sequence or more, of 2 tokens or more",
+            got=f"{options.sequences} of {options.tokens}",
+            remedy="leave them out for 16 of 256",
+        )
     with trace_extra("python -m sparcade_workloads importance"):
         from sparcade_workloads.head_importance import write_importance
     layers = write_importance(

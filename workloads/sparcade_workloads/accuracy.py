@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -143,7 +144,7 @@ def measure_accuracy(
     provenance = {
         **subject.provenance,
         "closed_loop_check": _rounded(subject.check),
-        "policy": policy,
+        "policy": PurePath(policy).name,
         "set": list(settings),
         "policy_settings": policy_provenance(policies[0]),  # of the first row
         "compare": compare,

@@ -62,7 +62,7 @@ def print_summary(console: Console, report: AccuracyReport) -> None:
         table.add_column(name.removeprefix("policy."), justify="right", no_wrap=True)
     for row in report.rows:
         table.add_row(
-            row["policy"] if report.axis is None else f"{row[report.axis]:g}",
+            source["policy"] if report.axis is None else f"{row[report.axis]:g}",
             *(_with_error(row, name) for name in names),
             f"{row[_REDUCTION]:.2f}x",
             f"{row['speedup']:.2f}x",
@@ -79,16 +79,19 @@ def print_summary(console: Console, report: AccuracyReport) -> None:
 def _print_open_loop(console: Console, report: AccuracyReport) -> None:
     table = Table(box=SIMPLE, padding=(0, 1), pad_edge=False)
     columns = {"tokens_kept": "tokens", "lsb_rate": "LSB rate", _REDUCTION: "K+V", "cycles": "cycles"}
-    columns["output_cosine"] = "output cosine"
-    for name in (report.axis or "policy", "loop", *columns.values(), "same survivors"):
+    columns["output_cosine"] = "cosine"
+    for name in (report.axis or "policy", "loop", *columns.values(), "overlap"):
         table.add_column(name.removeprefix("policy."), justify="right", no_wrap=True)
     for row in report.rows:
-        point = str(row[report.axis or "policy"])
+        point = report.provenance["policy"] if report.axis is None else f"{row[report.axis]:g}"
         table.add_row(point, "closed", *(f"{row[name]:.6g}" for name in columns), "")
         cells = [f"{row[f'open_{name}']:.6g}" for name in columns]
         table.add_row("", "open", *cells, f"{row['same_survivors']:.1%}")
     console.print(table)
-    console.print("open loop: the trace of the unpruned model, replayed; its later layers saw unpruned inputs")
+    console.print(
+        "open loop: the trace of the unpruned model, replayed; its later layers saw unpruned inputs; cosine: attention "
+        "outputs with the unpruned float model's; overlap: tokens in both over tokens in either"
+    )
 
 
 def _with_error(row: dict[str, Any], name: str) -> str:

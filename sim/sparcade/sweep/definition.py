@@ -323,7 +323,7 @@ def _expression(text: Any, known: tuple[str, ...], place: str) -> Expression:
     return parsed
 
 
-def located(name: str, directory: Path) -> str:
+def placed(directory: Path, name: str) -> str:
     """A preset's name, or the absolute path of a file of an arch or policy."""
     is_file = name.partition(":")[0].endswith((".toml", ".py"))
     return str(directory / name) if is_file else name
@@ -332,7 +332,7 @@ def located(name: str, directory: Path) -> str:
 def _kinds(policies: tuple[str | None, ...], directory: Path, place: str) -> tuple[type[Any], ...]:
     """The settings of the policies; those by kind of model are SpAtten's, and a class has none."""
     try:
-        found = [PolicyConfig if each is None else settings_class(located(each, directory)) for each in policies]
+        found = [PolicyConfig if policy is None else settings_class(placed(directory, policy)) for policy in policies]
     except ConfigError as error:
         parts = {"expected": error.expected, "got": error.got, "remedy": error.remedy}
         raise ConfigError(error.what, where=f"{place}: {error.where}", **parts) from None

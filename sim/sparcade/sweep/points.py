@@ -17,7 +17,7 @@ from sparcade.evaluation import default_policy
 from sparcade.policy import Policy, load_policy, policy_provenance
 from sparcade.sources import load_source
 from sparcade.sweep.axes import Value, choose
-from sparcade.sweep.definition import Sweep, located
+from sparcade.sweep.definition import Sweep, placed
 from sparcade.sweep.expression import number
 from sparcade.trace import AttentionTrace
 from sparcade.version import MODEL_VERSION
@@ -155,7 +155,7 @@ class Space:
         }
         return Point(
             key=content_hash(parts),
-            base=located(named["arch"], sweep.directory),
+            base=placed(sweep.directory, named["arch"]),
             values={**named, **values},
             settings=arch_settings,
             replay=replay,
@@ -207,7 +207,7 @@ class Space:
         """An arch and the hash of its parameters, its name left out; each part is built and hashed once."""
         if (name, settings) not in self._archs:
             if name not in self._bases:
-                self._bases[name] = load_arch(located(name, self._sweep.directory))
+                self._bases[name] = load_arch(placed(self._sweep.directory, name))
             base, where = self._bases[name], f"arch {name}"
             parts: dict[str, list[str]] = {}
             for setting in settings:
@@ -247,7 +247,7 @@ class Space:
                 )
             content: Any = None
             if policy is not None:
-                policy = located(policy, self._sweep.directory)
+                policy = placed(self._sweep.directory, policy)
                 loaded: Policy = load_policy(policy, settings)
                 content = policy_provenance(loaded)
             key = content_hash({"source": source_hash, "policy": content, "model_version": MODEL_VERSION})

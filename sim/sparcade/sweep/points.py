@@ -155,7 +155,7 @@ class Space:
         }
         return Point(
             key=content_hash(parts),
-            base=placed(sweep.directory, named["arch"]),
+            base=placed(self._sweep.directory, named["arch"]),
             values={**named, **values},
             settings=arch_settings,
             replay=replay,

@@ -22,7 +22,7 @@ from sparcade.sweep.metric_file import load_metric_file  # noqa: E402
 from sparcade.sweep.metrics import METRICS  # noqa: E402
 from sparcade.workload import Workload  # noqa: E402
 from sparcade_workloads.accuracy import Axis, measure_accuracy  # noqa: E402
-from sparcade_workloads.estimate import Scale  # noqa: E402
+from sparcade_workloads.estimate import Scale, told  # noqa: E402
 from sparcade_workloads.subject import Subject, make_subject, measure  # noqa: E402
 from sparcade_workloads.tasks import RIDGE, train_probe  # noqa: E402
 from tiny_models import save_tiny  # noqa: E402
@@ -131,13 +131,17 @@ def test_estimates_by_hand() -> None:
     one = plain.estimate([1.0, 2.0, 3.0, 6.0])  # mean 3, squares 4 + 1 + 0 + 9 = 14, variance 14 / 3
     assert (one.value, one.n) == (3.0, 4)
     assert one.stderr == pytest.approx(math.sqrt(14 / 3 / 4))
-    told = exp.estimate([1.0, 2.0, 3.0, 6.0])
-    assert (told.value, told.stderr) == pytest.approx((math.exp(3), math.exp(3) * one.stderr))
+    grown = exp.estimate([1.0, 2.0, 3.0, 6.0])
+    assert (grown.value, grown.stderr) == pytest.approx((math.exp(3), math.exp(3) * one.stderr))
     same = exp.difference([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
     assert (same.value, same.stderr) == (0.0, 0.0)
     shifted = plain.difference([1.5, 2.5, 7.0], [1.0, 2.0, 6.5])
     assert (shifted.value, shifted.stderr) == pytest.approx((0.5, 0.0))
     assert math.isnan(plain.estimate([1.0]).stderr)
+    shown = [
+        told(*pair) for pair in ((2.6725, 0.127), (105.703, 10.08), (-0.00092, 0.0041), (1.5, 0.0), (2.0, math.nan))
+    ]
+    assert shown == ["2.67 ± 0.13", "106 ± 10", "-0.0009 ± 0.0041", "1.5 ± 0", "2"]
 
 
 def test_a_curve_begins_at_dense_and_says_what_it_cost(place: Path) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from sparcade_workloads.estimate import told
+
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "reports" / "published" / "accuracy"
 DOCS = ROOT / "docs" / "accuracy.md"
@@ -48,7 +50,7 @@ def curve(name: str) -> str:
     heads += ["K+V bits", "K+V bytes", "speedup"]
     lines = [title, "", f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for row in table.to_dict("records"):
-        cells = [f"{row[axis]:.4g}", *(f"{row[each]:.4g} ± {row[f'{each}_stderr']:.1g}" for each in names)]
+        cells = [f"{row[axis]:.4g}", *(told(row[each], row[f"{each}_stderr"]) for each in names)]
         costs = ("kv_reduction_vs_dense_12_bit", "kv_bytes_moved_reduction", "speedup")
         lines.append(f"| {' | '.join([*cells, *(f'{row[each]:.2f}x' for each in costs)])} |")
     return "\n".join(lines) + "\n"

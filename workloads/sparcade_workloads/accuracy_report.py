@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from rich.table import Table
 from sparcade._files import canonical_json, new_folder, refuse_foreign
 from sparcade.report.svg import plain, save_svg
 from sparcade_workloads.accuracy import AccuracyReport
+from sparcade_workloads.estimate import told
 
 RESULT, TABLE, METRICS, PICTURE = "accuracy.json", "accuracy.csv", "metrics.csv", "accuracy.svg"
 _NAMES = frozenset((RESULT, TABLE, METRICS, PICTURE))
@@ -95,8 +95,7 @@ def _print_open_loop(console: Console, report: AccuracyReport) -> None:
 
 
 def _with_error(row: dict[str, Any], name: str) -> str:
-    stderr = row[f"{name}_stderr"]
-    return f"{row[name]:.4g}" if math.isnan(stderr) else f"{row[name]:.4g} ± {stderr:.1g}"
+    return told(row[name], row[f"{name}_stderr"])
 
 
 def _draw(report: AccuracyReport, frame: pd.DataFrame, path: Path) -> None:

@@ -16,6 +16,14 @@ class Estimate:
     n: int
 
 
+def told(value: float, stderr: float) -> str:
+    """A number with as many decimals as two digits of its standard error have."""
+    if math.isnan(stderr):
+        return f"{value:.4g}"
+    decimals = max(0, 1 - math.floor(math.log10(stderr))) if stderr > 0 else None
+    return f"{value:.4g} ± 0" if decimals is None else f"{value:.{decimals}f} ± {stderr:.{decimals}f}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
     """How the mean of the sequences' scores is told: as it is, or through a function with its derivative."""

@@ -70,3 +70,21 @@ def random_tensors(
         return values.astype(np.float32)
 
     return tuple([draw(count) for _ in range(layers)] for count in (heads, kv_heads, kv_heads))  # type: ignore[return-value]
+
+
+class KeepAll:
+    """A policy that keeps everything, for a test to change one answer of."""
+
+    def begin_sequence(self, shape: Any) -> None: ...
+
+    def keep_tokens(self, state: Any) -> Any:
+        return state.candidates
+
+    def keep_heads(self, state: Any) -> Any:
+        return state.candidates
+
+    def keep_values(self, row: Any) -> Any:
+        return row.key_ids
+
+    def bits(self, row: Any) -> tuple[int, int, float]:
+        return 12, 0, 0.0

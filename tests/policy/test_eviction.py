@@ -22,7 +22,7 @@ from sparcade.policy.snapkv import SnapKV, SnapKVConfig, pooled
 from sparcade.policy.streaming_llm import StreamingLLM, StreamingLLMConfig
 from sparcade.workload import Workload
 from sparcade.workload.cascade import check_cascade, find_return
-from support import policy, random_tensors, trace_of
+from support import KeepAll, policy, random_tensors, trace_of
 
 LN2 = 0.6931471805599453
 NAMED = {"name": "test", "source": "test"}
@@ -240,25 +240,11 @@ def test_a_random_control_evicts_as_many(tmp_path: Path) -> None:
     check_cascade(control.workload)
 
 
-class Own:
+class Own(KeepAll):
     """A policy that keeps everything but what a test makes it drop."""
-
-    def begin_sequence(self, shape: Any) -> None: ...
-
-    def keep_tokens(self, state: Any) -> Any:
-        return state.candidates
-
-    def keep_heads(self, state: Any) -> Any:
-        return state.candidates
-
-    def keep_values(self, row: Any) -> Any:
-        return row.key_ids
 
     def keep_keys(self, state: Any) -> Any:
         return state.candidates
-
-    def bits(self, row: Any) -> tuple[int, int, float]:
-        return 12, 0, 0.0
 
 
 def small(folder: Path) -> sparcade.AttentionTrace:

@@ -18,7 +18,7 @@ from sparcade.policy.head_table import HeadTable
 from sparcade.policy.layer_drop import LayerDrop, LayerDropConfig
 from sparcade.workload import Workload
 from sparcade.workload.cascade import check_cascade, find_return
-from support import policy, random_tensors, trace_of
+from support import KeepAll, policy, random_tensors, trace_of
 
 NAMED = {"name": "test", "source": "test"}
 LN2 = 0.6931471805599453
@@ -93,28 +93,14 @@ def test_dropped_layers_have_no_rows(tmp_path: Path, settings: dict[str, Any], d
     assert set(run.frame("layer")["layer"]) == set(stay)
 
 
-class Own:
+class Own(KeepAll):
     """A policy that keeps everything, with a structure that a test gives."""
 
     def __init__(self, structure: Any) -> None:
         self.given = structure
 
-    def begin_sequence(self, shape: Any) -> None: ...
-
     def structure(self, shape: Any) -> Any:
         return self.given(shape) if callable(self.given) else self.given
-
-    def keep_tokens(self, state: Any) -> Any:
-        return state.candidates
-
-    def keep_heads(self, state: Any) -> Any:
-        return state.candidates
-
-    def keep_values(self, row: Any) -> Any:
-        return row.key_ids
-
-    def bits(self, row: Any) -> tuple[int, int, float]:
-        return 12, 0, 0.0
 
 
 ALL = np.ones((4, 4), np.bool_)

@@ -18,6 +18,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
 from sparcade.errors import TraceError
+from sparcade.trace import Excerpt, ModelShape
 from sparcade_workloads.masks import mask_kinds
 
 #: The library's stock attention, which runs without any function of ours.
@@ -80,6 +81,19 @@ class AttentionLayer:
     scaling: float  #: factor on Q.K
     mask: str  #: "causal" or "full"
     tokens: int  #: of the input it was seen with
+
+    def shape(self, name: str, *, layers: int, excerpt: Excerpt | None = None) -> ModelShape:
+        """The shape of a model whose layers all have such an attention."""
+        return ModelShape(
+            name=name,
+            layers=layers,
+            heads=self.heads,
+            kv_heads=self.kv_heads,
+            head_dim=self.head_dim,
+            mask=self.mask,
+            scaling=self.scaling,
+            excerpt=excerpt,
+        )
 
 
 @contextmanager

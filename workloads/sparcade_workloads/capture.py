@@ -297,16 +297,8 @@ def _shape(name: str, found: Sequence[AttentionLayer], chosen: Sequence[int]) ->
         ]
         raise _error("the layers differ", name, "one shape, scaling and mask in all layers", ", ".join(differing))
     (kind,) = kinds
-    return ModelShape(
-        name=name,
-        layers=len(chosen),
-        heads=kind.heads,
-        kv_heads=kind.kv_heads,
-        head_dim=kind.head_dim,
-        mask=kind.mask,
-        scaling=kind.scaling,
-        excerpt=Excerpt(layers=tuple(chosen), of=len(found)) if len(chosen) < len(found) else None,
-    )
+    excerpt = Excerpt(layers=tuple(chosen), of=len(found)) if len(chosen) < len(found) else None
+    return kind.shape(name, layers=len(chosen), excerpt=excerpt)
 
 
 def _with_errors(manifest: Manifest, errors: Sequence[Errors]) -> Manifest:

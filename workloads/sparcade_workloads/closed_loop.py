@@ -38,16 +38,7 @@ def shape_of(model: Any, name: str) -> ModelShape:
     if len(kinds) != 1:
         got = f"(heads, KV heads, D, scaling, mask) of {sorted(kinds)}"
         raise _error("the layers of the model differ", type(model).__name__, SUPPORTED, got)
-    first = layers[0]
-    return ModelShape(
-        name=name,
-        layers=len(layers),
-        heads=first.heads,
-        kv_heads=first.kv_heads,
-        head_dim=first.head_dim,
-        mask=first.mask,
-        scaling=first.scaling,
-    )
+    return layers[0].shape(name, layers=len(layers))
 
 
 def run_sequence(

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from sparcade.cli.settings import add_set_option, report_folder, split_settings
+
 
 def add_parser(commands: Any) -> None:
     """Add the command."""
@@ -32,13 +34,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--compare", default="dense", metavar="POLICY", help="what it is compared with (default: dense)"
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change an arch setting (dram.channels=8) or a policy setting (policy.tokens.end=0.5); repeatable",
-    )
+    add_set_option(parser)
     parser.add_argument("--axis", metavar="policy.KEY=V1,V2,...", help="measure each value: the trade-off curve")
     parser.add_argument("--control", choices=("random",), help="also keep as many, ranked at random")
     parser.add_argument("--seed", type=int, metavar="N", help="of the control")
@@ -72,13 +68,11 @@ def accuracy(options: argparse.Namespace) -> None:
         from sparcade_workloads.models import MINILM, minilm_folder, short_name
         from sparcade_workloads.subject import make_subject
 
-    prefix = "policy."
-    settings = [setting.removeprefix(prefix) for setting in options.set if setting.startswith(prefix)]
-    arch = load_arch(options.arch, [setting for setting in options.set if not setting.startswith(prefix)])
+    arch_settings, settings = split_settings(options.set)
+    arch = load_arch(options.arch, arch_settings)
     axis = Axis.parse(options.axis) if options.axis else None
     package = options.model == "minilm" and not Path("minilm").exists()
-    names = "-".join(("accuracy", short_name(options.model), options.policy))
-    out = options.out or Path("reports") / re.sub(r"[^\w.-]+", "_", names)
+    out = options.out or report_folder("accuracy", short_name(options.model), options.policy)
     check_folder(out)
     with Stages() as stages:
         stages.step("model and data", 0.0)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 from typing import Any
+
+from sparcade.cli.settings import add_set_option, report_folder, split_settings
 
 
 def add_parser(commands: Any) -> None:
@@ -21,13 +22,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--arch", default="spatten", help="arch preset or TOML file (default: spatten)")
     parser.add_argument("--policy", help="policy preset, TOML file, or FILE.py:Class (default: by kind of model)")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change an arch setting (dram.channels=8) or a policy setting (policy.tokens.end=0.5); repeatable",
-    )
+    add_set_option(parser)
     parser.add_argument("--compare", metavar="POLICY", help="also run this policy on the same arch, e.g. dense")
     parser.add_argument("--out", type=Path, metavar="DIR", help="report folder (default: reports/WORKLOAD-POLICY-ARCH)")
     parser.add_argument(
@@ -53,9 +48,8 @@ def run(options: argparse.Namespace) -> None:
     from sparcade.sources import load_source
     from sparcade.trace import AttentionTrace
 
-    prefix = "policy."
-    policy_settings = [setting.removeprefix(prefix) for setting in options.set if setting.startswith(prefix)]
-    arch = load_arch(options.arch, [setting for setting in options.set if not setting.startswith(prefix)])
+    arch_settings, policy_settings = split_settings(options.set)
+    arch = load_arch(options.arch, arch_settings)
     source = load_source(options.target)
     trace = policy = None
     if isinstance(source, AttentionTrace):
@@ -72,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
     else:
         names = source.shape.name, source.shape.policy
     compare = load_policy(options.compare) if options.compare else None
-    folder = options.out or Path("reports") / re.sub(r"[^\w.-]+", "_", "-".join((*names, arch.name)))
+    folder = options.out or report_folder(*names, arch.name)
     check_folder(folder)
     if options.events and not options.events.name.endswith(".csv.gz"):
         raise ConfigError(

@@ -2,7 +2,7 @@
 
 from sparcade.e2e.fc import FcRun, fc
 from sparcade.e2e.model import WEIGHT_BITS, FcModel
-from sparcade.e2e.run import EndToEnd, end_to_end
+from sparcade.e2e.run import EndToEnd, end_to_end, prompt_steps
 from sparcade.e2e.steps import generation, layer_steps
 from sparcade.e2e.stream import Stream, measure_stream
 
@@ -17,4 +17,5 @@ __all__ = [
     "generation",
     "layer_steps",
     "measure_stream",
+    "prompt_steps",
 ]

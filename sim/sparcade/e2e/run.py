@@ -14,6 +14,7 @@ from sparcade.e2e.steps import generation, layer_steps
 from sparcade.e2e.stream import Stream
 from sparcade.energy import EnergyProfile, energy_joules, load_profile
 from sparcade.errors import ConfigError
+from sparcade.workload import Workload
 
 SCHEMA = "sparcade.e2e"
 SCHEMA_VERSION = 1
@@ -147,17 +148,27 @@ def end_to_end(
     ConfigError
         For a width or size that the hardware cannot do, or a prompt beside a prefill.
     """
-    shape = run.workload.shape
-    model = FcModel.of(shape, weight_bits=weight_bits, ffn=ffn, gated=gated, vocabulary=vocabulary)
-    steps = layer_steps(run.workload, model, prune_heads=prune_heads)
-    if prompt:
-        if prompt < 0 or (steps["step"] == 0).any():
-            raise ConfigError(
-                "the prompt cannot be added",
-                where=f"prompt = {prompt} with workload {shape.name!r}",
-                expected="1 or more tokens, and a workload of decode steps alone",
-                got="a workload with its prefill" if prompt > 0 else str(prompt),
-                remedy="leave the prompt out",
-            )
-        steps = pd.concat([generation(model, prompt=prompt), steps], ignore_index=True)
+    workload = run.workload
+    model = FcModel.of(workload.shape, weight_bits=weight_bits, ffn=ffn, gated=gated, vocabulary=vocabulary)
+    steps = layer_steps(workload, model, prune_heads=prune_heads)
+    steps = pd.concat([prompt_steps(workload, model, prompt), steps], ignore_index=True)
     return EndToEnd(run=run, fc=fc(model, run.arch, steps, stream), profile=profile or load_profile(), prompt=prompt)
+
+
+def prompt_steps(workload: Workload, model: FcModel, prompt: int) -> pd.DataFrame:
+    """The layer-steps of a prompt that a workload does not have; none for 0 tokens.
+
+    Raises
+    ------
+    ConfigError
+        For a negative number of tokens, or a workload with a prefill of its own.
+    """
+    if prompt < 0 or (prompt and (workload.rows["step"] == 0).any()):
+        raise ConfigError(
+            "the prompt cannot be added",
+            where=f"prompt = {prompt} with workload {workload.shape.name!r}",
+            expected="1 or more tokens, and a workload of decode steps alone; 0 for none",
+            got="a workload with its prefill" if prompt > 0 else str(prompt),
+            remedy="leave the prompt out",
+        )
+    return generation(model, prompt=prompt)

@@ -1,0 +1,67 @@
+"""The folder of an ablation: ablation.json, ablation.csv and a picture, replaced as a whole; and its table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from sparcade._files import canonical_json, new_folder, refuse_foreign
+from sparcade.ablation import Ablation
+from sparcade.report.ablation_figure import draw_ablation
+from sparcade.report.svg import save_svg
+
+RESULT = "ablation.json"
+CSV = "ablation.csv"
+PICTURE = "ablation.svg"
+_NAMES = frozenset((RESULT, CSV, PICTURE))
+
+
+def check_ablation_folder(folder: Path) -> None:
+    """Raise a `ConfigError` now if the result could not take the place of the folder later."""
+    refuse_foreign(folder, marker=RESULT, owns=_NAMES.__contains__)
+
+
+def write_ablation(folder: Path, ablation: Ablation) -> list[Path]:
+    """Write an ablation atomically; returns the files."""
+    with new_folder(folder, marker=RESULT, owns=_NAMES.__contains__) as fresh:
+        (fresh / RESULT).write_text(canonical_json(ablation.to_dict()), encoding="utf-8")
+        ablation.frame().to_csv(fresh / CSV, index=False, lineterminator="\n")
+        save_svg(draw_ablation(ablation), fresh / PICTURE)
+    return [folder / name for name in sorted(_NAMES)]
+
+
+def print_ablation(console: Console, ablation: Ablation, files: list[Path]) -> None:
+    """Print the steps: cycles, factors, traffic and what bounds each."""
+    run = ablation.runs[-1]
+    shape, arch = run.workload.shape, run.arch
+    title = f"{shape.name}: {shape.policy} on {arch.name}, one feature after the other"
+    table = Table(title=title, title_justify="left")
+    for name, justify in (
+        ("step", "left"),
+        ("cycles", "right"),
+        ("factor", "right"),
+        ("of all", "right"),
+        ("DRAM MB", "right"),
+        ("GB/s", "right"),
+        ("energy mJ", "right"),
+        ("largest bound", "left"),
+    ):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for step, row in zip(ablation.steps, ablation.frame().to_dict("records"), strict=True):
+        table.add_row(
+            step.label,
+            f"{row['cycles']:,}",
+            f"{row['factor']:.2f}x",
+            f"{row['cumulative']:.2f}x",
+            f"{row['bytes_moved'] / 1e6:,.2f}",
+            f"{row['gbps']:.1f}",
+            f"{row['energy_joules'] * 1e3:,.3f}",
+            f"{row['bound']} {row['bound_share']:.0%}",
+        )
+    console.print(table)
+    console.print(f"up to head pruning: words of 32 bits; up to there, a top-k of 1 lane, then {arch.topk.lanes}")
+    console.print("note: 32-bit words are timing and traffic only; energy outside DRAM is that of the 12-bit datapath")
+    for path in files:
+        console.print(f"  {path}", soft_wrap=True)

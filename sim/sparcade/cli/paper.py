@@ -15,7 +15,7 @@ def add_parser(commands: Any) -> None:
         description="Run the 30 benchmarks, put every number that SpAtten (HPCA 2021) published beside ours: tables, "
         "figures, a page.",
     )
-    parser.add_argument("--quick", action="store_true", help="leave out GPT-2-Medium and the dense runs")
+    parser.add_argument("--quick", action="store_true", help="leave out GPT-2-Medium and the steps of Fig. 20")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="processes (default: 2)")
     parser.add_argument(
         "--out", type=Path, default=Path("reports/paper"), metavar="DIR", help="(default: reports/paper)"

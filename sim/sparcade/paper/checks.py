@@ -14,6 +14,7 @@ CHECKS = (
     ("dram", "medium-wikitext2/kv_reduction_vs_fp32"),
     ("engine", "medium-wikitext2/topk_released_serial"),
     ("latency", SERIAL_NAME),
+    ("table4", "SpAtten-e2e/FC_latency"),
     ("fig18", "SpAtten/GPT-2/operational_intensity"),
     *(("fig19", name) for name in SHAPE_NAMES),
 )

@@ -7,6 +7,7 @@ from concurrent.futures import as_completed
 from dataclasses import dataclass
 from typing import cast
 
+from sparcade.ablation import ablation_steps
 from sparcade.accelerator import simulate
 from sparcade.accelerator.bounds import bound_cycles
 from sparcade.accelerator.result import KINDS, bits_needed, bytes_moved
@@ -25,6 +26,7 @@ class Task:
     workload: str
     arch: str = "spatten"
     settings: tuple[str, ...] = ()
+    step: str = ""  #: of the ablation, "" for the workload as it is
 
     def load_arch(self) -> Arch:
         """The arch with its settings."""
@@ -36,8 +38,9 @@ class Task:
         work = find_definition(self.workload).work
         if not isinstance(work, Decoder):
             return work.layers * work.heads * work.tokens / 1000
-        lanes = 16 if "topk.lanes=1" in self.settings else 1
-        return work.layers * work.heads * work.generated * (20 if work.key_bits < 0 else 1) * float(lanes) ** 0.5
+        slow = {"datapath": 20, "token-pruning": 6, "head-pruning": 6, "topk-engine": 3}.get(self.step, 1)
+        slow *= 3 if "eighth" in self.arch or "topk.lanes=1" in self.settings else 1
+        return work.layers * work.heads * work.generated * slow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,24 +123,28 @@ class Runs:
     def __init__(self, found: Iterable[Measured]) -> None:
         self._found = {each.task: each for each in found}
 
-    def find(self, workload: str, arch: str = "spatten", *settings: str) -> Measured | None:
+    def find(self, workload: str, arch: str = "spatten", *settings: str, step: str = "") -> Measured | None:
         """The run of a benchmark, or of the one with the same work."""
-        return self._found.get(task_of(workload, arch, *settings))
+        return self._found.get(task_of(workload, arch, *settings, step=step))
 
     def __len__(self) -> int:
         return len(self._found)
 
 
-def task_of(workload: str, arch: str = "spatten", *settings: str) -> Task:
+def task_of(workload: str, arch: str = "spatten", *settings: str, step: str = "") -> Task:
     """The task of a benchmark; sets without a setting of their own have the same work, and so one run."""
     work = find_definition(workload).work
     same = next(name for name in workload_names() if find_definition(name).work == work)
-    return Task(workload=same, arch=arch, settings=settings)
+    return Task(workload=same, arch=arch, settings=settings, step=step)
 
 
 def measure(task: Task) -> Measured:
     """Generate the workload (seed 0) and simulate it."""
-    run = simulate(generate(task.workload), task.load_arch())
+    workload, arch = generate(task.workload), task.load_arch()
+    if task.step:
+        steps = {each.name: each for each in ablation_steps(workload, arch)}
+        workload, arch = steps[task.step].workload, steps[task.step].arch
+    run = simulate(workload, arch)
     return Measured(
         task=task,
         counters=run.total(),

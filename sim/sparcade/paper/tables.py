@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from sparcade.paper import speed_tables, topk_tables
+from sparcade.paper import breakdown_table, speed_tables, topk_tables
 from sparcade.paper.accuracy_table import accuracy_table
 from sparcade.paper.comparison import Table
 from sparcade.paper.design_table import design_table
+from sparcade.paper.end_to_end_table import end_to_end_tables
 from sparcade.paper.headline_tables import dram_table, rate_table
 from sparcade.paper.other_tables import other_table
 from sparcade.paper.runs import Runs, Task
@@ -13,13 +14,13 @@ from sparcade.paper.speed_tables import benchmark_table, latency_table, speedup_
 from sparcade.paper.topk_tables import engine_table, topk_table
 
 #: What --quick leaves out, for the page.
-QUICK = "GPT-2-Medium and the dense GPT-2 runs"
+QUICK = "GPT-2-Medium and the steps of Fig. 20"
 
 
 def all_tasks(*, quick: bool = False) -> list[Task]:
     """Every run that some table reads."""
-    tasks = [*speed_tables.tasks(), *topk_tables.tasks()]
-    return [task for task in tasks if not quick or not task.workload.startswith(("gpt2-medium", "gpt2-small-dense"))]
+    tasks = [*speed_tables.tasks(), *topk_tables.tasks(), *breakdown_table.tasks()]
+    return [task for task in tasks if not quick or not (task.step or task.workload.startswith("gpt2-medium"))]
 
 
 def all_tables(runs: Runs) -> list[Table]:
@@ -30,6 +31,8 @@ def all_tables(runs: Runs) -> list[Table]:
         dram_table(runs),
         rate_table(runs),
         topk_table(runs),
+        breakdown_table.breakdown_table(runs),
+        *end_to_end_tables(runs),
         speedup_table(runs),
         accuracy_table(),
         design_table(),

@@ -21,7 +21,7 @@ _NAMES = {
     "": "factor_progressive_quantization_extra",
 }
 _REASONS = {
-    "token-pruning": "one comparator: local V top-k bounds the pruned run; what pruning saves in DRAM, the engine loses",
+    "token-pruning": "one comparator: local V top-k bounds the pruned run; what pruning saves, the engine loses",
     "topk-engine": "16 comparators over one where the one bounds the run; beyond, DRAM does with 32-bit words",
     "static-quantization": "32-bit words to 12: DRAM falls 2.67 times, then local V top-k bounds the run",
     "": "12 bits to 8 + 4: local V top-k bounds the run, so that fewer bits hardly shorten it",

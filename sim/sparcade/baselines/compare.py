@@ -200,9 +200,7 @@ def compare(
     )
 
 
-def _check_source(
-    source: AttentionTrace | Workload, policies: Sequence[Policy] | None, ratios: Ratios | None
-) -> None:
+def _check_source(source: AttentionTrace | Workload, policies: Sequence[Policy] | None, ratios: Ratios | None) -> None:
     if isinstance(source, Workload) and policies:
         raise ConfigError(
             "a workload already holds its policy",
@@ -378,15 +376,13 @@ def error_summary(result: HasOutputs, reference: HasOutputs) -> dict[str, float]
 def _notes(work: DenseWork, arch: Arch, normalisation: Normalisation) -> list[str]:
     notes = [
         f"closed forms: {normalisation.label}",
-        f"ratios hold on {work.name}, with this normalisation; closed forms are best cases: perfect overlap of compute and "
-        "DRAM in each layer, no latency of the memory",
+        f"ratios hold on {work.name}, with this normalisation; closed forms are best cases: perfect overlap of compute "
+        "and DRAM in each layer, no latency of the memory",
         LABEL,
     ]
     own = (2 * arch.multipliers, arch.peak_gbps, arch.clock_ghz)
     if own != (normalisation.multipliers, normalisation.bandwidth_gbps, normalisation.clock_ghz):
-        notes.append(
-            f"not the same means: {arch.name} has {own[0]:,} multipliers, {own[1]:g} GB/s, {own[2]:g} GHz"
-        )
+        notes.append(f"not the same means: {arch.name} has {own[0]:,} multipliers, {own[1]:g} GB/s, {own[2]:g} GHz")
     used = min(arch.multipliers // work.head_dim, arch.max_scores_per_cycle) * work.head_dim
     if 0 < used < arch.multipliers:
         notes.append(

@@ -1,4 +1,4 @@
-"""The dense accelerator in closed form: no pruning, every multiplier busy or the DRAM streaming, whichever takes longer."""
+"""The dense accelerator in closed form: no pruning, all multipliers busy or the DRAM streaming, what takes longer."""
 
 from __future__ import annotations
 

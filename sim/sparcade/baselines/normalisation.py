@@ -67,8 +67,8 @@ class Normalisation:
     def label(self) -> str:
         """One line for every output."""
         return (
-            f"{self.multipliers:,} multipliers in all, {self.clock_ghz:g} GHz, {self.bandwidth_gbps:g} GB/s peak of which "
-            f"{self.efficiency:.1%} are usable ({self.basis}), {self.word_bits}-bit words in DRAM"
+            f"{self.multipliers:,} multipliers in all, {self.clock_ghz:g} GHz, {self.bandwidth_gbps:g} GB/s peak of "
+            f"which {self.efficiency:.1%} are usable ({self.basis}), {self.word_bits}-bit words in DRAM"
         )
 
     def memory_cycles(self, dram_bytes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

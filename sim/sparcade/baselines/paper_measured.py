@@ -29,8 +29,8 @@ def published_speedups() -> dict[str, dict[str, float]]:
 def paper_table(work: DenseWork) -> list[Record]:
     """The paper's platforms on one of its 30 benchmarks: time where it can be derived, else only the printed ratio.
 
-    GPT-2-Medium: Table IV's absolute time of TITAN Xp times the ratios of Fig. 14; GPT-2-Small: an absolute time that is
-    derived, not printed; BERT: no absolute time is published.
+    GPT-2-Medium: Table IV's absolute time of TITAN Xp times the ratios of Fig. 14; GPT-2-Small: an absolute time that
+    is derived, not printed; BERT: no absolute time is published.
 
     Raises
     ------
@@ -49,11 +49,15 @@ def paper_table(work: DenseWork) -> list[Record]:
     anchor = published.get(work.name.rsplit("-", 1)[0])
     known, records = platforms(), []
     for name, ratio in speedups[work.name].items():
-        details: dict[str, Any] = {"label": known[name].label, "spatten_speedup_published": ratio, "source": "Fig. 14 [P]"}
+        details: dict[str, Any] = {
+            "label": known[name].label,
+            "spatten_speedup_published": ratio,
+            "source": f"Fig. 14 [P: {TAGS['P']}]",
+        }
         parts = {}
         if anchor is not None:
             seconds = anchor["attention_ms"] * 1e-3 * ratio / speedups[work.name]["titan-xp"]
-            parts = _timed(work, {phase: seconds for phase in work.phases}, element_bits=32)
+            parts = _timed(work, dict.fromkeys(work.phases, seconds), element_bits=32)
             details["source"] += f"; absolute: {anchor['source']} [{anchor['tag']}: {TAGS[anchor['tag']]}]"
         records.append(
             Record(

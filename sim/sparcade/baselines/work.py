@@ -39,8 +39,8 @@ class DenseWork:
     def of(cls, source: AttentionTrace | Workload) -> DenseWork:
         """All tokens and heads of a trace; or of the steps of a workload, whatever its policy pruned.
 
-        A workload does not say whether its model masks: a prompt is causal when some query of it does not see every key,
-        or when tokens are generated behind it.
+        A workload does not say whether its model masks: a prompt is causal when some query of it does not see every
+        key, or when tokens are generated behind it.
         """
         if isinstance(source, Workload):
             rows, shape = source.rows, source.shape

@@ -31,8 +31,9 @@ def find_candidates(queries: Floats, keys: Floats, visible: Ints, iterations: In
 
     Notes
     -----
-    Of equal products the one of the lowest column is taken. In a column the ends are those of the sorted order, so equal
-    values go by id. When no score is above zero, the touched key with the largest score is the candidate (the lowest id).
+    Of equal products the one of the lowest column is taken; in a column the ends are those of the sorted order, so that
+    equal values go by id. When no score is above zero, the touched key with the largest score is the candidate (of
+    equal ones that with the lowest id).
     """
     found = np.zeros((len(queries), len(keys)), np.bool_)
     order = sorted_columns(keys)

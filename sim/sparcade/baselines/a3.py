@@ -143,13 +143,12 @@ def count(trace: AttentionTrace, work: DenseWork, config: A3) -> A3Counts:
 
 def _words(head: HeadTensors, config: A3) -> tuple[Floats, Floats, Floats, int]:
     """Q, K, V as the fixed point holds them, in float64 (exact), and how many elements were clipped."""
-    tensors = (head.q, head.k, head.v)
     if config.fraction_bits is None:
-        return *tensors, 0
+        return head.q, head.k, head.v, 0
     step, bits = 2.0**-config.fraction_bits, 1 + config.integer_bits + config.fraction_bits
-    words = [quantize(tensor, step, bits) for tensor in tensors]
-    q, k, v = (part * step for part, _ in words)
-    return q, k, v, sum(clipped for _, clipped in words)
+    words, clipped = zip(*(quantize(tensor, step, bits) for tensor in (head.q, head.k, head.v)), strict=True)
+    q, k, v = (np.asarray(part * step, np.float64) for part in words)
+    return q, k, v, sum(clipped)
 
 
 def exact(work: DenseWork, config: A3 = BASE) -> A3Counts:
@@ -206,7 +205,8 @@ def layer_cycles(work: DenseWork, counts: A3Counts, normalisation: Normalisation
         latency = searched + candidates + post_score + 2 * kept + _APPROXIMATE_STAGES * STAGE_OVERHEAD
     spread = -(-work.per_step(slowest.sum(axis=1)) // units)
     longest = work.longest(slowest.max(axis=1))
-    return np.maximum(spread, longest) + work.longest((latency - slowest).max(axis=1))
+    cycles: Ints = np.maximum(spread, longest) + work.longest((latency - slowest).max(axis=1))
+    return cycles
 
 
 def _units(work: DenseWork, normalisation: Normalisation) -> tuple[int, int]:
@@ -231,7 +231,8 @@ def _sorted_bytes(work: DenseWork, config: A3, normalisation: Normalisation) -> 
     generates = np.isin(work.sequence, work.sequence[work.step > 0])
     written = np.where(work.step == 0, np.where(generates, work.context, 0), -(-work.context // 2))
     read = np.where(work.step == 0, 0, work.context)
-    return _bytes(work.kv_heads * work.head_dim * (read + written) * _entry_bits(work, normalisation))
+    moved: Ints = _bytes(work.kv_heads * work.head_dim * (read + written) * _entry_bits(work, normalisation))
+    return moved
 
 
 def _sort_compares(work: DenseWork) -> Ints:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -174,15 +175,15 @@ def compare(
     on_arch: Iterable[Record]
     if isinstance(source, Workload):
         check_cascade(source)
-        run = simulate(source, arch, lambda fraction: stage("simulate", fraction))
+        run = simulate(source, arch, partial(stage, "simulate"))
         on_arch = [_simulated(source.shape.policy, run, work, profile)]
         closed = _from_ratios(work, normalisation, versions, ratios or Ratios())
     else:
-        reference = apply(source, load_policy("dense-fp32"), lambda fraction: stage("float reference", fraction))
+        reference = apply(source, load_policy("dense-fp32"), partial(stage, "float reference"))
         on_arch = _policies(source, arch, policies, work, profile, reference, stage)
         stage("A3 and MnnFast", 0.0)
         closed = _from_tensors(source, work, normalisation, versions, forms, reference)
-    run = simulate(work.workload(), arch, lambda fraction: stage("simulate dense", fraction))
+    run = simulate(work.workload(), arch, partial(stage, "simulate dense"))
     records = [
         *on_arch,
         _simulated("dense", run, work, profile),
@@ -229,16 +230,15 @@ def _policies(
     stage: Step,
 ) -> list[Record]:
     """Each policy on the arch. One that was not asked for and does not fit the model is a record without numbers."""
-    asked = policies is not None and len(policies) > 0
     others = [load_policy(name) for name in OTHER_POLICIES[trace.manifest.model.mask]]
-    records = []
-    for policy in policies if policies else [load_policy(default_policy(trace)), *others]:
+    records: list[Record] = []
+    for policy in policies or (load_policy(default_policy(trace)), *others):
         name = policy_name(policy)
         try:
-            replay = apply(trace, policy, lambda fraction, name=name: stage(f"replay {name}", fraction))  # type: ignore[misc]
-            run = simulate(replay.workload, arch, lambda fraction, name=name: stage(f"simulate {name}", fraction))  # type: ignore[misc]
+            replay = apply(trace, policy, partial(stage, f"replay {name}"))
+            run = simulate(replay.workload, arch, partial(stage, f"simulate {name}"))
         except SparcadeError as error:
-            if asked or not records:
+            if policies or not records:
                 raise
             records.append(Record(name=name, method="simulated", parts={}, notes=(error.what,)))
             continue

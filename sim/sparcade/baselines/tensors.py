@@ -83,16 +83,18 @@ class HeadOutputs:
 def probabilities(head: HeadTensors, scaling: float) -> Floats:
     """[T, T] softmax of every row over the keys it sees, zero beyond; summed in a fixed order."""
     tokens = len(head.q)
-    found = np.empty((1, tokens, tokens))
+    found: Floats = np.empty((1, tokens, tokens))
     keys = np.ascontiguousarray(head.k.T)[None]
     words, refetched = np.empty(found.shape, np.int64), np.empty((1, tokens), np.bool_)
     factors, scratch = np.array([scaling]), np.empty(tokens)
     attend_heads(head.q[None], keys, keys, _ONLY, head.visible, factors, 0, scratch, found, words, refetched)
-    return found[0]
+    probable: Floats = found[0]
+    return probable
 
 
 def weighed(weights: Floats, head: HeadTensors, kept: Flags) -> Floats:
     """[T, D] sum of weights [T, T] times the kept V vectors that each row sees, in a fixed order."""
     out, magnitudes = np.empty((1, *head.v.shape)), np.empty(1)
     weigh_heads(weights[None], head.v[None], _ONLY, head.visible, kept[None], out, magnitudes)
-    return out[0]
+    output: Floats = out[0]
+    return output

@@ -19,7 +19,7 @@ from damage import Refused
         (["--mnnfast-threshold", "2"], ("--mnnfast-threshold", "a probability")),
         (["--multipliers", "0"], ("--multipliers", "1 to")),
         (["--bandwidth", "-3"], ("--bandwidth",)),
-        (["--bandwidth-efficiency", "1.2"], ("--efficiency",)),
+        (["--bandwidth-efficiency", "1.2"], ("--bandwidth-efficiency",)),
         (["--platform", "titan"], ("there is no platform 'titan'", "did you mean 'titan-xp'?")),
         (["--platform", "h100", "--element-bits", "32"], ("H100", "--element-bits")),
         (["--efficiency", "0.8,0.6"], ("--efficiency",)),
@@ -38,6 +38,8 @@ def test_options_of_a_trace(place: Path, refused: Refused, options: list[str], w
         (["--policy", "h2o"], ("a workload already holds its policy",)),
         (["--a3-ratios", "1/2,0.3"], ("3 numbers",)),
         (["--a3-ratios", "1/2,1.3,0.1"], ("the ratio is no share", "--a3-ratios")),
+        (["--a3", "1/2:0.1"], ("no tensors to search", "--a3-ratios")),
+        (["--mnnfast-threshold", "0.1"], ("no tensors to search",)),
         (["--mnnfast-ratio", "-1"], ("the ratio is no share", "--mnnfast-ratio")),
     ],
 )

@@ -30,17 +30,17 @@ class Normalisation:
 
     def __post_init__(self) -> None:
         ranges = {
-            "multipliers": (1, 1 << 24),
-            "bandwidth_gbps": (1e-3, 1e6),
-            "clock_ghz": (1e-3, 1e3),
-            "efficiency": (1e-3, 1.0),
-            "word_bits": (1, 64),
+            "multipliers": ("--multipliers", 1, 1 << 24),
+            "bandwidth_gbps": ("--bandwidth", 1e-3, 1e6),
+            "clock_ghz": ("clock_ghz of the arch", 1e-3, 1e3),
+            "efficiency": ("--bandwidth-efficiency", 1e-3, 1.0),
+            "word_bits": ("--word-bits", 1, 64),
         }
-        for name, (low, high) in ranges.items():
+        for name, (option, low, high) in ranges.items():
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(
                     "the normalisation is not possible",
-                    where=f"--{name.removesuffix('_gbps').removesuffix('_ghz').replace('_', '-')}",
+                    where=option,
                     expected=f"{low:g} to {high:g}",
                     got=repr(getattr(self, name)),
                     remedy="leave it out: it is then that of the arch",

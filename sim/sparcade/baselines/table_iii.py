@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from sparcade.arch import load_arch
 from sparcade.baselines.compare import Comparison, Ratios, compare
 from sparcade.baselines.record import Record
-from sparcade.policy import Policy
+from sparcade.evaluation import default_policy
+from sparcade.policy import Policy, load_policy
 from sparcade.trace import AttentionTrace
 from sparcade.workload import Workload
 
@@ -43,9 +44,6 @@ def table_iii(
     """
     arch = load_arch("spatten-eighth")
     if policies is None and not isinstance(source, Workload):
-        from sparcade.evaluation import default_policy
-        from sparcade.policy import load_policy
-
         policies = [load_policy(default_policy(source))]
     found = compare(source, arch, policies=policies, ratios=ratios, platforms=())
     rows = [

@@ -77,6 +77,7 @@ def run(options: argparse.Namespace) -> None:
     from sparcade.policy import load_policy
     from sparcade.report.baselines_report import check_folder, print_comparison, print_quotes, write_folder
     from sparcade.sources import load_source
+    from sparcade.workload import Workload
 
     console = Console(markup=False, highlight=False)
     if options.quotes:
@@ -107,7 +108,15 @@ def run(options: argparse.Namespace) -> None:
     if options.mnnfast_threshold is not None:
         forms = tuple(_with(form, threshold=options.mnnfast_threshold) for form in forms)
     source = load_source(options.target)
-    name = getattr(source, "name", None) or source.shape.name  # type: ignore[union-attr]
+    if isinstance(source, Workload) and (options.a3 or options.mnnfast_threshold is not None):
+        raise ConfigError(
+            "a workload has no tensors to search",
+            where="--a3, --mnnfast-threshold",
+            expected="a trace; or the counts, with --a3-ratios and --mnnfast-ratio",
+            got=f"the workload {source.shape.name!r}",
+            remedy="compare a trace, or state the ratios",
+        )
+    name = source.shape.name if isinstance(source, Workload) else source.name
     folder = options.out or report_folder("baselines", name, arch.name)
     check_folder(folder)
     with Stages() as stages:

@@ -1,0 +1,129 @@
+"""A comparison as tables of a terminal, and as a folder: baselines.json and baselines.csv."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from sparcade._files import canonical_json, new_folder, refuse_foreign
+from sparcade.baselines import Comparison, Quote, Record
+from sparcade.baselines.quotes import FIGURES
+
+RESULT = "baselines.json"
+TABLE = "baselines.csv"
+_NAMES = frozenset((RESULT, TABLE))
+
+
+def check_folder(folder: Path) -> None:
+    """Raise a `ConfigError` now if the folder could not be replaced later."""
+    refuse_foreign(folder, marker=RESULT, owns=_NAMES.__contains__)
+
+
+def write_folder(folder: Path, comparison: Comparison) -> list[Path]:
+    """Write both files atomically; returns them."""
+    with new_folder(folder, marker=RESULT, owns=_NAMES.__contains__) as fresh:
+        (fresh / RESULT).write_text(canonical_json(comparison.to_dict()), encoding="utf-8")
+        comparison.frame().to_csv(fresh / TABLE, index=False, lineterminator="\n")
+    return [folder / name for name in sorted(_NAMES)]
+
+
+def print_comparison(console: Console, comparison: Comparison) -> None:
+    """Print every design beside the subject, what each number rests on, and the normalisation."""
+    subject, arch = comparison.subject, comparison.arch
+    phases = list(subject.parts)
+    shown = ["total"] if len(phases) == 2 else phases  # of one phase and its total, once
+    table = Table(
+        title=f"{comparison.work.name}: {subject.name} on {arch.name}, and others on the same work",
+        title_justify="left",
+    )
+    table.add_column("design")
+    for name in ("time µs", "GMAC/s", "DRAM kB", "GB/s", "µJ", "cosine"):
+        table.add_column(name, justify="right")
+    for phase in shown:
+        table.add_column("time over subject's" if len(shown) == 1 else f"over subject's, {phase}", justify="right")
+    method = subject.method
+    for record in comparison.records:
+        if record.method != method:
+            table.add_section()
+            method = record.method
+        table.add_row(*_cells(comparison, record, shown))
+    console.print(table)
+    for phase in shown:
+        console.print(f"GB/s of {subject.name}, {phase}: {subject.parts[phase].achieved_gbps:.1f}")
+    for line in _particulars(comparison.records):
+        console.print(line)
+    for note in comparison.notes:
+        console.print(f"note: {note}")
+
+
+def _cells(comparison: Comparison, record: Record, phases: list[str]) -> list[str]:
+    """One line of the table."""
+    if not record.parts:
+        return [record.name, *["-"] * (6 + len(phases))]
+    total = record.parts["total"]
+    low, high = total.seconds * 1e6, (total.seconds_high or total.seconds) * 1e6
+    cosine = record.output_error.get("cosine_mean")
+    return [
+        record.name,
+        _span(low, high, 1),
+        f"{total.mac_per_second / 1e9:,.0f}",
+        f"{total.dram_bytes / 1e3:,.1f}",
+        f"{total.achieved_gbps:.1f}",
+        "" if total.energy_joules is None else f"{total.energy_joules * 1e6:,.1f}",
+        "" if cosine is None else f"{cosine:.4f}",
+        *(_span(*comparison.speedup(record, phase), 2) for phase in phases),
+    ]
+
+
+def _span(low: float, high: float, digits: int) -> str:
+    """A number, or a range of two."""
+    return f"{low:,.{digits}f}" if low == high else f"{low:,.{digits}f}..{high:,.{digits}f}"
+
+
+def _particulars(records: Iterable[Record]) -> list[str]:
+    """What is said of single designs: the real counts, and the notes."""
+    lines = []
+    for record in records:
+        shares = [
+            f"{label} {record.details[key]:.1%}"
+            for key, label in (
+                ("candidates_share", "candidates C/n"),
+                ("kept_share", "kept K'/n"),
+                ("values_kept_share", "V multiplied"),
+            )
+            if key in record.details
+        ]
+        if shares:
+            lines.append(f"{record.name}: {', '.join(shares)} ({record.counts})")
+        if record.details.get("sorted_dram_bytes"):
+            lines.append(
+                f"{record.name}: {record.details['sorted_dram_bytes'] / 1e3:,.1f} kB of its DRAM are sorted keys"
+            )
+        if record.details.get("saturated_elements"):
+            lines.append(
+                f"{record.name}: {record.details['saturated_elements']:,} elements saturated by the fixed point"
+            )
+        lines += [f"{record.name}: {note}" for note in record.notes]
+    return lines
+
+
+def print_quotes(console: Console, quotes: Iterable[Quote]) -> None:
+    """Print published figures by source, each source with how far it can be trusted."""
+    console.print("Published figures, quoted: nothing here was run or modelled by Sparcade.")
+    by_source: dict[tuple[str, str], list[Quote]] = {}
+    for quote in quotes:
+        by_source.setdefault((quote.source, f"{quote.standing} [{quote.tag}]"), []).append(quote)
+    for (source, standing), found in by_source.items():
+        used = [key for key in FIGURES if any(key in quote.figures for quote in found)]
+        table = Table("system", title=f"{source}\n{standing}", title_justify="left")
+        for key in used:
+            table.add_column(FIGURES[key], justify="right")
+        if any(quote.text for quote in found):
+            table.add_column("claim")
+        for quote in found:
+            cells = [f"{quote.figures[key]:g}" if key in quote.figures else "" for key in used]
+            table.add_row(quote.system, *cells, *([quote.text] if quote.text else []))
+        console.print(table)

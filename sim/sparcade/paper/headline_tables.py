@@ -67,7 +67,7 @@ def dram_table(runs: Runs) -> Table:
             reason="32 bits over the bits fetched per element; widths are not published: BERT 12, GPT-2 8 + 4, "
             "the released medium schedule 12 and 8; 6 + 4 bits with 5.9 % LSBs everywhere would give exactly 5.1x",
         ),
-        _average("computation_reduction", every, lambda run: run.operation_reduction, _GPT2_SCHEDULE),
+        _average("computation_reduction", every, lambda run: run.dense_operations / run.operations, _GPT2_SCHEDULE),
         assumed(
             number("text", "lsb_needed_fraction"),
             _mean(gpt2, lambda run: 100 * run.counters["refetches"] / run.queries),

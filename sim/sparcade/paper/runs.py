@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import as_completed
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, as_completed
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from sparcade.ablation import ablation_steps
 from sparcade.accelerator import simulate
 from sparcade.accelerator.bounds import bound_cycles
 from sparcade.accelerator.result import KINDS, bits_needed, bytes_moved
 from sparcade.arch import Arch, load_arch
+from sparcade.baselines import table_iii
+from sparcade.bundled import bundled_trace
 from sparcade.evaluation import KV, dense_kv_bits
 from sparcade.policy import SpAtten, load_policy
 from sparcade.sweep.executors import default_executor
+from sparcade.trace import AttentionTrace
 from sparcade.workload import generate
 from sparcade.workload.definitions import Decoder, find_definition, workload_names
 
@@ -92,11 +95,10 @@ class Measured:
         return steps * work.layers * work.heads / self.rows
 
     @property
-    def operation_reduction(self) -> float:
-        """Operations of a dense run of the same steps over those executed."""
+    def dense_operations(self) -> int:
+        """Operations of a dense run of the same steps."""
         work = find_definition(self.task.workload).work
-        queries = 1 if isinstance(work, Decoder) else work.tokens
-        return 2 * self.dense_elements * queries / self.operations
+        return 2 * self.dense_elements * (1 if isinstance(work, Decoder) else work.tokens)
 
     def _widths(self) -> tuple[int, int]:
         """Bits of the K plane that is always fetched, and of V."""
@@ -117,11 +119,22 @@ class Measured:
         return self.dense_elements * 4 / self.kv_bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rival:
+    """A design of Table III on a trace, by two operations per multiply-accumulate of the dense work."""
+
+    name: str
+    method: str
+    effective_gops: float
+    time_over_subject: float
+
+
 class Runs:
     """Finished runs by task; a task that was left out gives None."""
 
-    def __init__(self, found: Iterable[Measured]) -> None:
+    def __init__(self, found: Iterable[Measured], rivals: Mapping[str, tuple[Rival, ...]] | None = None) -> None:
         self._found = {each.task: each for each in found}
+        self.rivals = dict(rivals or {})  #: by trace
 
     def find(self, workload: str, arch: str = "spatten", *settings: str, step: str = "") -> Measured | None:
         """The run of a benchmark, or of the one with the same work."""
@@ -155,14 +168,39 @@ def measure(task: Task) -> Measured:
     )
 
 
+def measure_rivals(trace: str) -> tuple[Rival, ...]:
+    """A3 and MnnFast on a bundled trace, from its tensors, beside our simulated run on an eighth of the design."""
+    rows, _ = table_iii(AttentionTrace.load(bundled_trace(trace)))
+    return tuple(
+        Rival(
+            name=row.name,
+            method=row.record.method,
+            effective_gops=row.effective_gops,
+            time_over_subject=row.time_over_subject,
+        )
+        for row in rows
+    )
+
+
 def measure_all(
-    tasks: Iterable[Task], *, workers: int, progress: Callable[[float], None] = lambda fraction: None
+    tasks: Iterable[Task],
+    *,
+    workers: int,
+    traces: Iterable[str] = (),
+    progress: Callable[[float], None] = lambda fraction: None,
 ) -> Runs:
-    """All runs, each once, the long ones first; equal for any number of workers."""
+    """All runs, each once, the long ones first; equal for any number of workers.
+
+    Parameters
+    ----------
+    traces : bundled traces on which the other designs are computed.
+    """
     order = sorted(dict.fromkeys(tasks), key=lambda task: -task.weight)
-    found = []
     with default_executor(workers) as pool:
-        for future in as_completed([pool.submit(measure, task) for task in order]):
-            found.append(future.result())
-            progress(len(found) / len(order))
-    return Runs(found)
+        runs = [pool.submit(measure, task) for task in order]
+        rivals = {trace: pool.submit(measure_rivals, trace) for trace in traces}
+        waiting: list[Future[Any]] = [*runs, *rivals.values()]
+        for count, future in enumerate(as_completed(waiting), 1):
+            future.result()
+            progress(count / len(waiting))
+    return Runs((run.result() for run in runs), {trace: each.result() for trace, each in rivals.items()})

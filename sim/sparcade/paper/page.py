@@ -112,13 +112,13 @@ def _split(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
 def _frame(rows: Sequence[Row]) -> pd.DataFrame:
     ranged = any(row.low is not None for row in rows)
     records = []
-    for row in rows:
+    for before, row in zip([None, *rows], rows, strict=False):
         record = {"number": row.name, "unit": row.unit, "paper": digits(row.paper), "ours": digits(row.ours)}
         if ranged:
             record["range"] = "" if row.low is None else f"{digits(row.low)} to {digits(row.high)}"
         record["ratio"] = "" if row.ratio is None else f"{row.ratio:.3f}"
         record["class"] = _class(row)
-        record["comment"] = row.comment
+        record["comment"] = "as above" if before and row.comment and row.comment == before.comment else row.comment
         records.append(record)
     return pd.DataFrame(records)
 

@@ -14,6 +14,24 @@ from sparcade.paper.runs import Runs, Task
 from sparcade.paper.speed_tables import benchmark_table, latency_table, speedup_table
 from sparcade.paper.topk_tables import engine_table, topk_table
 
+#: Names of the tables' files, in the order of the page.
+KEYS = (
+    "latency",
+    "engine",
+    "dram",
+    "fig18",
+    "fig19",
+    "fig20",
+    "table4",
+    "fig15",
+    "fig14",
+    "table2",
+    "table3",
+    "fig21",
+    "table1",
+    "others",
+    "benchmarks",
+)
 #: What --quick leaves out, for the page.
 QUICK = "GPT-2-Medium, the steps of Fig. 20, and what stands beside them in Table III"
 

@@ -13,9 +13,9 @@ from sparcade.paper.figures import draw_lines
 from sparcade.paper.published import number
 from sparcade.paper.runs import Measured, Runs, Task, task_of
 from sparcade.paper.speed_tables import SERIAL
-from sparcade.topk import TopKParams, select
-from sparcade.topk.cycles import interval_cycles
-from sparcade.topk.lists import offsets_of
+from sparcade.topk import TopKParams
+from sparcade.topk.cycles import engine_cycles
+from sparcade.topk.lists import describe
 from sparcade.topk.sorter import sort_cycles
 
 LANES = (1, 2, 4, 8, 16, 32)
@@ -170,9 +170,9 @@ def _sorter() -> list[Row]:
 
 
 def _median_interval(n: int, *, lists: int) -> float:
-    """Cycles from list to list of uniform scores, half of each kept."""
+    """Cycles from list to list, back to back: uniform scores, half of each list kept."""
     rng = np.random.default_rng(0)
-    passes = [select(rng.integers(0, 1 << 12, n), n // 2, 12).passes for _ in range(lists)]
-    sizes = np.concatenate([each[:, 0] for each in passes])
-    offsets = offsets_of(np.array([len(each) for each in passes]))
-    return float(np.median(interval_cycles(TopKParams(), np.full(lists, n), sizes, offsets)))
+    params = TopKParams()
+    drawn = [(rng.integers(0, 1 << params.score_bits, n), n // 2) for _ in range(lists)]
+    trace = engine_cycles(params, describe(params, drawn))
+    return float(np.median(np.diff(trace.outputs[trace.last])))

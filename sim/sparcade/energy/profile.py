@@ -7,7 +7,7 @@ import functools
 import math
 import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -268,11 +268,14 @@ def load_profile(name: str = "first-principles") -> EnergyProfile:
     return build(EnergyProfile, {"name": path.stem, **read_toml(path)}, where=path.name)
 
 
-@functools.cache
-def _kinds(group: type) -> dict[str, tuple[str, Law]]:
+def _annotations(group: Any) -> dict[str, tuple[str, Law]]:
     """Unit and law of each constant of a group."""
     hints = typing.get_type_hints(group, include_extras=True)
     return {name: hint.__metadata__ for name, hint in hints.items()}
+
+
+#: Kept: finding them costs more than all the rest.
+_kinds: Callable[[Any], dict[str, tuple[str, Law]]] = functools.cache(_annotations)
 
 
 def _group(constants: dict[str, Constant], group: str) -> dict[str, Constant]:

@@ -93,8 +93,9 @@ def _rows(powers: Estimates | None, areas: Estimates, profile: EnergyProfile) ->
 
 
 def _estimate(published: Number, ours: Estimate | None, profile: EnergyProfile) -> Row:
-    values = (None, None, None) if ours is None else (ours.value, ours.low, ours.high)
-    return _row(published, *values, profile)
+    if ours is None:
+        return _row(published, None, None, None, profile)
+    return _row(published, ours.value, ours.low, ours.high, profile)
 
 
 def _share(published: Number, ours: float | None, profile: EnergyProfile) -> Row:

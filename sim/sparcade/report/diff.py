@@ -158,9 +158,9 @@ def figure_text(figure: str) -> str:
         return known[figure]
     kind, _, name = figure.partition("_")
     if kind == "bytes":
-        return _KIND_NAMES[name]
+        return f"DRAM bytes of {_KIND_NAMES[name]}"
     if kind == "energy":
-        return name.removesuffix("_joules")
+        return f"energy of {name.removesuffix('_joules').replace('_', ' ')}"
     return f"{_MODULE_NAMES[figure.removesuffix('_idle')]} had nothing to do"
 
 

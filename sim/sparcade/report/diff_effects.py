@@ -7,9 +7,9 @@ those that wait for it.
 
 from __future__ import annotations
 
-_K = ("bytes_k_msb", "bytes_k_lsb", "bits_k_msb", "bits_k_lsb")
-_V = ("bytes_v", "bits_v")
-_Q = ("bytes_q", "bits_q", "bytes_out", "bits_out")
+_K = ("bytes_k_msb", "bytes_k_lsb", "bits_k_msb", "bits_k_lsb", "energy_dram_joules")
+_V = ("bytes_v", "bits_v", "energy_dram_joules")
+_Q = ("bytes_q", "bits_q", "bytes_out", "bits_out", "energy_dram_joules")
 _DRAM_COUNTS = (
     "dram_activations",
     "dram_refreshes",
@@ -112,5 +112,5 @@ def acts_on(setting: str) -> tuple[str, ...]:
     parts = setting.split(".")
     for length in range(len(parts), 0, -1):
         if (prefix := ".".join(parts[:length])) in ACTS_ON:
-            return ACTS_ON[prefix]
+            return tuple(dict.fromkeys(ACTS_ON[prefix]))
     return ()

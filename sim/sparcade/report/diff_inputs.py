@@ -66,8 +66,8 @@ def _named(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str, name_a: str,
     base_a, base_b = name_a.partition("+")[0], name_b.partition("+")[0]
     if base_a != base_b:
         yield Setting(name=prefix or "arch", a=base_a, b=base_b)
-    without = [{key: value for key, value in table.items() if key != "name"} for table in (a, b)]
-    yield from _compare(*without, prefix)
+    here, there = ({key: value for key, value in table.items() if key != "name"} for table in (a, b))
+    yield from _compare(here, there, prefix)
 
 
 def _compare(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str) -> Iterator[Setting]:

@@ -103,7 +103,7 @@ def _explanation(diff: Diff, total: Move) -> str:
     first = max(phases, key=lambda move: move.change / total.change, default=None)
     facts = [f"{_share(first.change / total.change)} of it in {first.phase}"] if first else []
     causes = _causes(diff, total, first.phase if first else None)
-    facts += [f"{_cause_text(move)} ({_signed(move)} {_unit(move.figure)})" for move in causes[:_MOST_NAMED]]
+    facts += [f"{figure_text(move.figure)} ({_signed(move)} {_unit(move.figure)})" for move in causes[:_MOST_NAMED]]
     before, after = (_value(total.figure, value) for value in (total.a, total.b))
     unit = _unit(total.figure)
     moved = f"{figure_text(total.figure)} {_relative(total) or 'from nothing'} ({before} -> {after} {unit})"
@@ -129,11 +129,6 @@ def _causes(diff: Diff, total: Move, phase: str | None) -> list[Move]:
     return sorted(same, key=lambda move: (move.figure not in direct, -abs(move.change)))
 
 
-def _cause_text(move: Move) -> str:
-    text = figure_text(move.figure)
-    return f"energy of {text}" if move.figure.startswith("energy_") else text
-
-
 def _tables(diff: Diff) -> Iterator[_Table]:
     if diff.headlines:
         yield _table("what moved", diff.headlines, share=False)
@@ -149,10 +144,15 @@ def _tables(diff: Diff) -> Iterator[_Table]:
         if part not in modules:
             yield _table(part.name, part.moves, share=part.whole is not None)
         elif part is modules[0]:
-            moves = sorted((move for one in modules for move in one.moves), key=lambda move: -abs(move.change))
+            moves = sorted((move for one in modules for move in one.moves), key=_idle_last)
             whole = _signed(Move(figure="cycles", a=Fraction(), b=part.whole or Fraction()))
             note = f"The busy, stalled and idle cycles of each module sum to {whole}."
             yield _table("cycles by module", moves, share=True, note=note, rest=False)
+
+
+def _idle_last(move: Move) -> tuple[bool, Fraction]:
+    """Order of cycles by module: largest first, but what a module did not do after all that it did."""
+    return move.figure.endswith("_idle"), -abs(move.change)
 
 
 def _table(title: str, moves: Iterable[Move], *, share: bool, note: str = "", rest: bool = True) -> _Table:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sparcade.arch import Arch, load_arch
     from sparcade.bundled import bundled_trace
     from sparcade.dram import DramSystem, load_device
+    from sparcade.energy import EnergyProfile, load_profile
     from sparcade.evaluation import Evaluation, evaluate
     from sparcade.policy import Policy, Structure, TopK, apply, load_policy
     from sparcade.report.diff import Diff, diff
@@ -38,6 +39,7 @@ __all__ = [
     "AttentionTrace",
     "Diff",
     "DramSystem",
+    "EnergyProfile",
     "Evaluation",
     "Policy",
     "RunResult",
@@ -52,6 +54,7 @@ __all__ = [
     "load_arch",
     "load_device",
     "load_policy",
+    "load_profile",
     "load_source",
     "pareto_front",
     "progress_line",
@@ -69,6 +72,7 @@ _HOMES = {
     "arch": ("Arch", "load_arch"),
     "bundled": ("bundled_trace",),
     "dram": ("DramSystem", "load_device"),
+    "energy": ("EnergyProfile", "load_profile"),
     "evaluation": ("Evaluation", "evaluate"),
     "policy": ("Policy", "Structure", "TopK", "apply", "load_policy"),
     "report.diff": ("Diff", "diff"),

@@ -29,8 +29,8 @@ from oracles.pipeline_work import (
     count_passes,
     engine_passes,
     pass_sizes,
-    released_passes,
     plan,
+    released_passes,
 )
 from sparcade.accelerator.counters import COUNTERS, Count
 from sparcade.arch.parameters import Arch

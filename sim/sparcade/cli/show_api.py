@@ -9,7 +9,7 @@ from pathlib import Path
 from sparcade.cli.settings import split_settings
 
 #: Options of `run` that the script reflects; a test holds that these are all.
-REFLECTED = frozenset(("target", "arch", "policy", "set", "compare", "out", "events"))
+REFLECTED = frozenset(("target", "arch", "policy", "set", "energy", "power_window", "compare", "out", "events"))
 
 
 def python_of(options: argparse.Namespace, *, policy: str | None, folder: Path) -> str:
@@ -38,6 +38,8 @@ def python_of(options: argparse.Namespace, *, policy: str | None, folder: Path) 
     if options.compare:
         lines.append(f"compare = {_call('load_policy', options.compare)}")
         arguments.append("compare=compare")
+    lines.append(f"profile = {_call('load_profile', options.energy)}")
+    arguments += ["profile=profile", f"window_cycles={options.power_window}"]
     lines += [
         f"evaluation = sparcade.evaluate({', '.join(arguments)})",
         "result = evaluation.to_dict()  # what result.json holds",

@@ -19,8 +19,8 @@ RELEASED_SEED = 1
 def released_passes(sizes: Ints, keep: Ints) -> tuple[Ints, Ints]:
     """List length of each pass, selection after selection, and [n + 1] where each selection's passes begin.
 
-    The release does not look at scores: it draws distinct numbers and takes a random one as the pivot, until the pivot is
-    element `keep` from below (from 0). A selection with keep >= size has no pass.
+    The release does not look at scores: it draws distinct numbers and takes a random one as the pivot, until the pivot
+    is element `keep` from below (from 0). A selection with keep >= size has no pass.
 
     Source: off-line latency model of the release (uarch.md 3.4). Its seed, but not its order of draws.
     """

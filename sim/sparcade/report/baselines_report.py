@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -100,7 +100,7 @@ def _span(low: float, high: float, digits: int) -> str:
     return f"{low:,.{digits}f}" if low == high else f"{low:,.{digits}f}..{high:,.{digits}f}"
 
 
-def _particulars(records: Iterable[Record]) -> list[str]:
+def _particulars(records: Sequence[Record]) -> list[str]:
     """What is said of single designs: the real counts, and the notes."""
     lines = []
     for record in records:
@@ -123,8 +123,23 @@ def _particulars(records: Iterable[Record]) -> list[str]:
             lines.append(
                 f"{record.name}: {record.details['saturated_elements']:,} elements saturated by the fixed point"
             )
-        lines += [f"{record.name}: {note}" for note in record.notes]
-    return lines
+    holders: dict[str, list[str]] = {}
+    for record in records:
+        for note in (*_roofline_notes(record), *record.notes):
+            holders.setdefault(note, []).append(record.name)
+    return lines + [f"{', '.join(names)}: {note}" for note, names in holders.items()]
+
+
+def _roofline_notes(record: Record) -> list[str]:
+    """What a roofline assumes."""
+    if record.method != "roofline":
+        return []
+    details = record.details
+    (worst, best), (least, most) = details["efficiency"], details["launch_us"]
+    return [
+        f"roofline of dense work in {details['element_bits']}-bit elements, {worst:.0%} to {best:.0%} of the peaks, "
+        f"{least:g} to {most:g} µs a launch (assumed)"
+    ]
 
 
 def print_quotes(console: Console, quotes: Iterable[Quote]) -> None:

@@ -7,7 +7,21 @@ import io
 import sys
 from collections.abc import Sequence
 
-from sparcade.cli import accuracy, diff, docs, doctor, dram, report, rtl, run, sweep, trace, validate, workload
+from sparcade.cli import (
+    accuracy,
+    baselines,
+    diff,
+    docs,
+    doctor,
+    dram,
+    report,
+    rtl,
+    run,
+    sweep,
+    trace,
+    validate,
+    workload,
+)
 from sparcade.errors import SparcadeError
 from sparcade.version import MODEL_VERSION, PACKAGE_VERSION
 
@@ -30,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"sparcade {PACKAGE_VERSION}, model {MODEL_VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (run, diff, accuracy, sweep, report, trace, workload, dram, validate, rtl, doctor, docs):
+    for module in (run, baselines, accuracy, sweep, report, diff, trace, workload, dram, validate, rtl, doctor, docs):
         module.add_parser(commands)
     options = parser.parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):

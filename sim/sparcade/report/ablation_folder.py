@@ -39,9 +39,10 @@ def print_ablation(console: Console, ablation: Ablation, files: list[Path]) -> N
     title = f"{shape.name}: {shape.policy} on {arch.name}, one feature after the other"
     table = Table(title=title, title_justify="left", pad_edge=False)
     table.add_column("step", no_wrap=True)
-    for name in ("cycles", "over before", "over first", "DRAM MB", "GB/s"):
+    table.add_column("cycles", justify="right", no_wrap=True)
+    for name in ("over before", "over first", "DRAM MB", "GB/s"):
         table.add_column(name, justify="right")
-    table.add_column("largest bound")
+    table.add_column("bound, share %")
     for step, row in zip(ablation.steps, ablation.frame().to_dict("records"), strict=True):
         table.add_row(
             step.label,
@@ -50,7 +51,7 @@ def print_ablation(console: Console, ablation: Ablation, files: list[Path]) -> N
             f"{row['cumulative']:.2f}",
             f"{row['bytes_moved'] / 1e6:,.1f}",
             f"{row['gbps']:.0f}",
-            f"{row['bound']} {row['bound_share']:.0%}",
+            f"{row['bound']}\N{NO-BREAK SPACE}{100 * row['bound_share']:.0f}",
         )
     console.print(table)
     console.print(

@@ -8,12 +8,14 @@ import sys
 from collections.abc import Sequence
 
 from sparcade.cli import (
+    ablate,
     accuracy,
     baselines,
     diff,
     docs,
     doctor,
     dram,
+    e2e,
     report,
     rtl,
     run,
@@ -44,7 +46,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"sparcade {PACKAGE_VERSION}, model {MODEL_VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (run, baselines, accuracy, sweep, report, diff, trace, workload, dram, validate, rtl, doctor, docs):
+    for module in (
+        run,
+        ablate,
+        baselines,
+        e2e,
+        accuracy,
+        sweep,
+        report,
+        diff,
+        trace,
+        workload,
+        dram,
+        validate,
+        rtl,
+        doctor,
+        docs,
+    ):
         module.add_parser(commands)
     options = parser.parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):

@@ -3,6 +3,7 @@
 # make test-rtl  all selections of the RTL's bench: those of the bundled traces, and thousands more
 # make synth  the published table of area, depth, timing and power of the RTL (8 minutes)
 # make accuracy  the published accuracy curves (an hour)
+# make paper  every published number of SpAtten beside ours (reports/published/paper)
 # make lint  ruff and mypy, warnings are errors
 
 PYTHON ?= python3.11
@@ -10,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TRACES := minilm stories260k gpt2-tiny
 
-.PHONY: run test test-rtl lint survivors synth traces accuracy clean
+.PHONY: run test test-rtl lint survivors synth traces accuracy paper clean
 
 run: $(VENV)/.base
 	@for trace in $(TRACES); do $(BIN)/sparcade run $$trace --compare dense || exit $$?; done
@@ -65,6 +66,10 @@ survivors: $(VENV)/.base
 # The committed synthesis of the top-k engine; wants opensta and qflow-tech-osu018 from the system.
 synth: $(VENV)/.dev
 	$(BIN)/sparcade rtl synth --score-bits 12,32 --out reports/published/rtl_synth
+
+# The committed page, tables and figures of the reproduction (docs/paper.md).
+paper: $(VENV)/.base
+	$(BIN)/sparcade paper --out reports/published/paper
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { \

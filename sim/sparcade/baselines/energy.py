@@ -16,7 +16,9 @@ _PJ = 1e-12
 
 def part_joules(part: Part, arch: Arch, profile: EnergyProfile) -> float:
     """Energy of a closed form with the constants of the profile and the DRAM of the arch [J]."""
-    compute = part.macs * profile.mac.value + part.softmax_elements * profile.softmax.value
+    energy = profile.energy
+    softmax = energy.softmax.value + energy.softmax_fifo.value
+    compute = part.macs * energy.mac.value + part.softmax_elements * softmax
     return compute * _PJ + _dram_joules(part.dram_bytes, arch)
 
 

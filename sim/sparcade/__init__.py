@@ -17,11 +17,16 @@ from sparcade.version import MODEL_VERSION, PACKAGE_VERSION
 
 if TYPE_CHECKING:
     from sparcade.accelerator import RunResult, simulate
+    from sparcade.accelerator.events import record_events
     from sparcade.arch import Arch, load_arch
     from sparcade.bundled import bundled_trace
     from sparcade.dram import DramSystem, load_device
+    from sparcade.energy import EnergyProfile, load_profile
     from sparcade.evaluation import Evaluation, evaluate
     from sparcade.policy import Policy, Structure, TopK, apply, load_policy
+    from sparcade.report.diff import Diff, diff
+    from sparcade.report.folder import write_report
+    from sparcade.sources import load_source
     from sparcade.sweep import SweepResult, pareto_front, progress_line, read_sweep
     from sparcade.trace import AttentionTrace, synthesize
     from sparcade.workload import Workload
@@ -32,7 +37,9 @@ __all__ = [
     "MODEL_VERSION",
     "Arch",
     "AttentionTrace",
+    "Diff",
     "DramSystem",
+    "EnergyProfile",
     "Evaluation",
     "Policy",
     "RunResult",
@@ -42,25 +49,35 @@ __all__ = [
     "Workload",
     "apply",
     "bundled_trace",
+    "diff",
     "evaluate",
     "load_arch",
     "load_device",
     "load_policy",
+    "load_profile",
+    "load_source",
     "pareto_front",
     "progress_line",
     "read_sweep",
+    "record_events",
     "simulate",
     "sweep",
     "synthesize",
+    "write_report",
 ]
 
 _HOMES = {
     "accelerator": ("RunResult", "simulate"),
+    "accelerator.events": ("record_events",),
     "arch": ("Arch", "load_arch"),
     "bundled": ("bundled_trace",),
     "dram": ("DramSystem", "load_device"),
+    "energy": ("EnergyProfile", "load_profile"),
     "evaluation": ("Evaluation", "evaluate"),
     "policy": ("Policy", "Structure", "TopK", "apply", "load_policy"),
+    "report.diff": ("Diff", "diff"),
+    "report.folder": ("write_report",),
+    "sources": ("load_source",),
     "sweep": ("SweepResult", "pareto_front", "progress_line", "read_sweep"),
     "trace": ("AttentionTrace", "synthesize"),
     "workload": ("Workload",),

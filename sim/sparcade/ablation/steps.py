@@ -12,11 +12,11 @@ from sparcade.workload import Workload
 #: Name and label of each step, in order (SpAtten, Fig. 20).
 STEPS = {
     "datapath": "dedicated datapath",
-    "token-pruning": "+ token and local V pruning",
+    "token-pruning": "+ token and local V",
     "head-pruning": "+ head pruning",
-    "topk-engine": "+ parallel top-k engine",
-    "static-quantization": "+ static quantization",
-    "progressive-quantization": "+ progressive quantization",
+    "topk-engine": "+ parallel top-k",
+    "static-quantization": "+ static quant.",
+    "progressive-quantization": "+ progressive quant.",
 }
 
 

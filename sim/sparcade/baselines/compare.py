@@ -383,6 +383,11 @@ def _notes(work: DenseWork, arch: Arch, normalisation: Normalisation) -> list[st
     own = (2 * arch.multipliers, arch.peak_gbps, arch.clock_ghz)
     if own != (normalisation.multipliers, normalisation.bandwidth_gbps, normalisation.clock_ghz):
         notes.append(f"not the same means: {arch.name} has {own[0]:,} multipliers, {own[1]:g} GB/s, {own[2]:g} GHz")
+    vector, moved = work.head_dim * normalisation.word_bits / 8, arch.dram.transaction_bytes
+    if arch.layout == "padded" and vector % moved:
+        notes.append(
+            f"{arch.name} pads a vector of {vector:g} bytes to transactions of {moved}; the closed forms pad nothing"
+        )
     used = min(arch.multipliers // work.head_dim, arch.max_scores_per_cycle) * work.head_dim
     if 0 < used < arch.multipliers:
         notes.append(

@@ -11,9 +11,7 @@ from sparcade.cli import (
     ablate,
     accuracy,
     baselines,
-    dram,
-    e2e,
-    paper,
+    for module in (run, ablate, baselines, e2e, paper, accuracy, sweep, report, diff, trace, workload, dram, validate, rtl, doctor, docs):
     report,
     rtl,
     run,
@@ -44,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"sparcade {PACKAGE_VERSION}, model {MODEL_VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (run, e2e, ablate, baselines, accuracy, sweep, paper, report, trace, workload, dram, validate, rtl):
+    for module in (run, ablate, baselines, e2e, paper, accuracy, sweep, report, diff, trace, workload, dram, validate, rtl, doctor, docs):
         module.add_parser(commands)
     options = parser.parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):

@@ -44,6 +44,7 @@ def add_parser(commands: Any) -> None:
         metavar="FILE.csv.gz",
         help="also write when each query was in each module, and queue levels to FILE-levels.csv.gz",
     )
+    parser.add_argument("--show-api", action="store_true", help="print the Python that does the same, and stop")
     parser.set_defaults(function=run)
 
 
@@ -53,6 +54,7 @@ def run(options: argparse.Namespace) -> None:
 
     from sparcade.arch import load_arch
     from sparcade.cli.progress import Stages
+    from sparcade.cli.show_api import python_of
     from sparcade.energy import load_profile
     from sparcade.energy.watts import check_window
     from sparcade.errors import ConfigError
@@ -67,9 +69,10 @@ def run(options: argparse.Namespace) -> None:
     arch, profile = load_arch(options.arch, arch_settings), load_profile(options.energy)
     check_window(options.power_window)
     source = load_source(options.target)
-    trace = policy = None
+    trace = policy = chosen = None
     if isinstance(source, AttentionTrace):
-        trace, policy = source, load_policy(options.policy or default_policy(source), policy_settings)
+        chosen = options.policy or default_policy(source)
+        trace, policy = source, load_policy(chosen, policy_settings)
         names = source.name, policy_name(policy)
     elif options.policy or options.compare or policy_settings:
         raise ConfigError(
@@ -92,6 +95,9 @@ def run(options: argparse.Namespace) -> None:
             got=repr(options.events.name),
             remedy="--events events.csv.gz",
         )
+    if options.show_api:
+        print(python_of(options, policy=chosen, folder=folder), end="")
+        return
     with Stages() as stages:
         evaluation = evaluate(
             source,

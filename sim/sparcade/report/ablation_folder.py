@@ -37,31 +37,28 @@ def print_ablation(console: Console, ablation: Ablation, files: list[Path]) -> N
     run = ablation.runs[-1]
     shape, arch = run.workload.shape, run.arch
     title = f"{shape.name}: {shape.policy} on {arch.name}, one feature after the other"
-    table = Table(title=title, title_justify="left")
-    for name, justify in (
-        ("step", "left"),
-        ("cycles", "right"),
-        ("factor", "right"),
-        ("of all", "right"),
-        ("DRAM MB", "right"),
-        ("GB/s", "right"),
-        ("energy mJ", "right"),
-        ("largest bound", "left"),
-    ):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table = Table(title=title, title_justify="left", pad_edge=False)
+    table.add_column("step", no_wrap=True)
+    table.add_column("cycles", justify="right", no_wrap=True)
+    for name in ("over before", "over first", "DRAM MB", "GB/s"):
+        table.add_column(name, justify="right")
+    table.add_column("bound, share %")
     for step, row in zip(ablation.steps, ablation.frame().to_dict("records"), strict=True):
         table.add_row(
             step.label,
             f"{row['cycles']:,}",
-            f"{row['factor']:.2f}x",
-            f"{row['cumulative']:.2f}x",
-            f"{row['bytes_moved'] / 1e6:,.2f}",
-            f"{row['gbps']:.1f}",
-            f"{row['energy_joules'] * 1e3:,.3f}",
-            f"{row['bound']} {row['bound_share']:.0%}",
+            f"{row['factor']:.2f}",
+            f"{row['cumulative']:.2f}",
+            f"{row['bytes_moved'] / 1e6:,.1f}",
+            f"{row['gbps']:.0f}",
+            f"{row['bound']}\N{NO-BREAK SPACE}{100 * row['bound_share']:.0f}",
         )
     console.print(table)
-    console.print(f"up to head pruning: words of 32 bits; up to there, a top-k of 1 lane, then {arch.topk.lanes}")
-    console.print("note: 32-bit words are timing and traffic only; energy outside DRAM is that of the 12-bit datapath")
+    console.print(
+        f"32-bit words until static quantization; top-k engines of 1 lane until parallel, then {arch.topk.lanes}"
+    )
+    console.print(
+        "note: 32-bit words are timing and traffic only; energy (in the files) outside DRAM is that of 12 bits"
+    )
     for path in files:
         console.print(f"  {path}", soft_wrap=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -32,50 +32,67 @@ def write_folder(folder: Path, comparison: Comparison) -> list[Path]:
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
     """Print every design beside the subject, what each number rests on, and the normalisation."""
-    subject, arch = comparison.subject, comparison.arch
-    phases = list(subject.parts)
-    shown = ["total"] if len(phases) == 2 else phases  # of one phase and its total, once
-    table = Table(
-        title=f"{comparison.work.name}: {subject.name} on {arch.name}, and others on the same work",
-        title_justify="left",
-    )
-    table.add_column("design")
-    for name in ("time µs", "GMAC/s", "DRAM kB", "GB/s", "µJ", "cosine"):
-        table.add_column(name, justify="right")
-    for phase in shown:
-        table.add_column("time over subject's" if len(shown) == 1 else f"over subject's, {phase}", justify="right")
-    method = subject.method
-    for record in comparison.records:
-        if record.method != method:
-            table.add_section()
-            method = record.method
-        table.add_row(*_cells(comparison, record, shown))
-    console.print(table)
-    for phase in shown:
-        console.print(f"GB/s of {subject.name}, {phase}: {subject.parts[phase].achieved_gbps:.1f}")
+    console.print(_designs(comparison))
+    console.print(_times(comparison))
     for line in _particulars(comparison.records):
         console.print(line)
     for note in comparison.notes:
         console.print(f"note: {note}")
 
 
-def _cells(comparison: Comparison, record: Record, phases: list[str]) -> list[str]:
-    """One line of the table."""
-    if not record.parts:
-        return [record.name, *["-"] * (6 + len(phases))]
-    total = record.parts["total"]
-    low, high = total.seconds * 1e6, (total.seconds_high or total.seconds) * 1e6
-    cosine = record.output_error.get("cosine_mean")
-    return [
-        record.name,
-        _span(low, high, 1),
-        f"{total.mac_per_second / 1e9:,.0f}",
-        f"{total.dram_bytes / 1e3:,.1f}",
-        f"{total.achieved_gbps:.1f}",
-        "" if total.energy_joules is None else f"{total.energy_joules * 1e6:,.1f}",
-        "" if cosine is None else f"{cosine:.4f}",
-        *(_span(*comparison.speedup(record, phase), 2) for phase in phases),
-    ]
+def _designs(comparison: Comparison) -> Table:
+    """What each design does, takes and moves."""
+    title = f"{comparison.work.name}: {comparison.subject.name} on {comparison.arch.name}, and others on the same work"
+    table = Table(title=title, title_justify="left")
+    table.add_column("design", overflow="fold")
+    for name in ("time µs", "GMAC/s", "DRAM kB", "GB/s", "µJ", "cosine"):
+        table.add_column(name, justify="right", overflow="fold")
+    for record in _by_method(table, comparison.records):
+        if not record.parts:
+            table.add_row(record.name, *["-"] * 6)
+            continue
+        total = record.parts["total"]
+        cosine = record.output_error.get("cosine_mean")
+        table.add_row(
+            record.name,
+            _span(total.seconds * 1e6, (total.seconds_high or total.seconds) * 1e6, 1),
+            f"{total.mac_per_second / 1e9:,.0f}",
+            f"{total.dram_bytes / 1e3:,.1f}",
+            f"{total.achieved_gbps:.1f}",
+            "" if total.energy_joules is None else f"{total.energy_joules * 1e6:,.1f}",
+            "" if cosine is None else f"{cosine:.4f}",
+        )
+    return table
+
+
+def _times(comparison: Comparison) -> Table:
+    """Times over the subject's, with the bandwidth of both."""
+    subject = comparison.subject
+    phases = ["total"] if len(subject.parts) == 2 else list(subject.parts)  # one phase is its total
+    table = Table(title=f"time over that of {subject.name}, and GB/s of both", title_justify="left")
+    table.add_column("design", overflow="fold")
+    table.add_column("method", overflow="fold")
+    for phase in phases:
+        table.add_column(phase, justify="right", overflow="fold")
+    table.add_column("GB/s, this / that", justify="right", overflow="fold")
+    for record in _by_method(table, comparison.records):
+        if not record.parts:
+            table.add_row(record.name, record.method, *["-"] * (1 + len(phases)))
+            continue
+        rates = [part.parts["total"].achieved_gbps for part in (record, subject)]
+        ratios = [_span(*comparison.speedup(record, phase), 2) for phase in phases]
+        table.add_row(record.name, record.method, *ratios, f"{rates[0]:.1f} / {rates[1]:.1f}")
+    return table
+
+
+def _by_method(table: Table, records: Iterable[Record]) -> Iterator[Record]:
+    """The records, with a line in the table where the method changes."""
+    method = None
+    for record in records:
+        if method not in (None, record.method):
+            table.add_section()
+        method = record.method
+        yield record
 
 
 def _span(low: float, high: float, digits: int) -> str:
@@ -83,7 +100,7 @@ def _span(low: float, high: float, digits: int) -> str:
     return f"{low:,.{digits}f}" if low == high else f"{low:,.{digits}f}..{high:,.{digits}f}"
 
 
-def _particulars(records: Iterable[Record]) -> list[str]:
+def _particulars(records: Sequence[Record]) -> list[str]:
     """What is said of single designs: the real counts, and the notes."""
     lines = []
     for record in records:
@@ -106,8 +123,23 @@ def _particulars(records: Iterable[Record]) -> list[str]:
             lines.append(
                 f"{record.name}: {record.details['saturated_elements']:,} elements saturated by the fixed point"
             )
-        lines += [f"{record.name}: {note}" for note in record.notes]
-    return lines
+    holders: dict[str, list[str]] = {}
+    for record in records:
+        for note in (*_roofline_notes(record), *record.notes):
+            holders.setdefault(note, []).append(record.name)
+    return lines + [f"{', '.join(names)}: {note}" for note, names in holders.items()]
+
+
+def _roofline_notes(record: Record) -> list[str]:
+    """What a roofline assumes."""
+    if record.method != "roofline":
+        return []
+    details = record.details
+    (worst, best), (least, most) = details["efficiency"], details["launch_us"]
+    return [
+        f"roofline of dense work in {details['element_bits']}-bit elements, {worst:.0%} to {best:.0%} of the peaks, "
+        f"{least:g} to {most:g} µs a launch (assumed)"
+    ]
 
 
 def print_quotes(console: Console, quotes: Iterable[Quote]) -> None:
@@ -118,9 +150,10 @@ def print_quotes(console: Console, quotes: Iterable[Quote]) -> None:
         by_source.setdefault((quote.source, f"{quote.standing} [{quote.tag}]"), []).append(quote)
     for (source, standing), found in by_source.items():
         used = [key for key in FIGURES if any(key in quote.figures for quote in found)]
-        table = Table("system", title=f"{source}\n{standing}", title_justify="left")
+        table = Table(title=f"{source}\n{standing}", title_justify="left", pad_edge=False)
+        table.add_column("system", no_wrap=True)
         for key in used:
-            table.add_column(FIGURES[key], justify="right")
+            table.add_column(FIGURES[key], justify="right", overflow="fold")
         if any(quote.text for quote in found):
             table.add_column("claim")
         for quote in found:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ import pandas as pd
 from sparcade._files import content_hash
 from sparcade.accelerator import RunResult, simulate
 from sparcade.accelerator.bounds import bound_cycles, bounds_frame
+from sparcade.accelerator.events import EventLog, Excerpt, record_events, record_excerpt
 from sparcade.accelerator.invariants import INVARIANTS
 from sparcade.accelerator.result import KINDS, bits_needed, bytes_moved
 from sparcade.arch import Arch
@@ -30,6 +31,7 @@ KV = ("k_msb", "k_lsb", "v")
 PHASES = ("prefill", "decode")
 ENERGY_LAW = "energies of the parts and layers sum to the total"
 Step = Callable[[str, float], None]
+Log = Literal["nothing", "excerpt", "events"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,8 @@ class Evaluation:
     errors: tuple[OutputError, ...] = ()
     baseline: RunResult | None = None  #: the compared policy on the same arch
     notes: tuple[str, ...] = ()  #: what the trace says about itself that the numbers rest on
+    excerpt: Excerpt | None = None  #: a short window of the run, cycle by cycle
+    events: EventLog | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain, deterministic tables: no time, path or host name."""
@@ -193,6 +197,7 @@ def evaluate(
     policy: Policy | None = None,
     compare: Policy | None = None,
     step: Step | None = None,
+    log: Log = "nothing",
 ) -> Evaluation:
     """Run the main job.
 
@@ -201,6 +206,7 @@ def evaluate(
     source : a trace, replayed under `policy`; or a workload, timed as it is.
     compare : a policy that is replayed and timed on the same arch; needs a trace.
     step : called with the name of the stage and the fraction done.
+    log : what to record of the run on the way: an excerpt, or all events (and the excerpt).
     """
 
     def stage(name: str) -> Callable[[float], None]:
@@ -212,11 +218,11 @@ def evaluate(
     profile = load_profile()
     if isinstance(source, Workload):
         check_cascade(source)
-        return Evaluation(run=simulate(source, arch, stage("simulate")), profile=profile)
+        return Evaluation(**_run(source, arch, stage("simulate"), log), profile=profile)
     policy = policy or load_policy(default_policy(source))
     replay = apply(source, policy, stage("replay"))
     reference = apply(source, load_policy("dense-fp32"), stage("float reference"))
-    run = simulate(replay.workload, arch, stage("simulate"))
+    run = _run(replay.workload, arch, stage("simulate"), log)
     baseline = None
     if compare is not None:
         baseline = simulate(
@@ -225,7 +231,18 @@ def evaluate(
     errors = tuple(output_errors(replay, reference))
     excerpt = source.manifest.model.excerpt
     notes = (f"{excerpt}: schedules over the layers run over these alone",) if excerpt else ()
-    return Evaluation(run=run, profile=profile, replay=replay, errors=errors, baseline=baseline, notes=notes)
+    return Evaluation(**run, profile=profile, replay=replay, errors=errors, baseline=baseline, notes=notes)
+
+
+def _run(workload: Workload, arch: Arch, progress: Callable[[float], None], log: Log) -> dict[str, Any]:
+    """The fields of an `Evaluation` that one simulation gives."""
+    if log == "nothing":
+        return {"run": simulate(workload, arch, progress)}
+    if log == "excerpt":
+        run, excerpt = record_excerpt(workload, arch, progress)
+        return {"run": run, "excerpt": excerpt}
+    events = record_events(workload, arch, progress)
+    return {"run": events.run, "excerpt": events.excerpt(), "events": events}
 
 
 def default_policy(trace: AttentionTrace) -> str:

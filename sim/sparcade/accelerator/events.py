@@ -18,7 +18,7 @@ import pandas as pd
 
 from sparcade._files import new_file
 from sparcade._records import Table
-from sparcade.accelerator.counters import COUNTERS
+from sparcade.accelerator.counters import COUNTERS, Count
 from sparcade.accelerator.log import Track
 from sparcade.accelerator.plan import Plan, make_plan
 from sparcade.accelerator.result import RunResult
@@ -59,8 +59,7 @@ LEVELS = {
     "reads": "transactions so far",
     "outputs": "outputs given to the fetcher so far",
 }
-#: Modules of the slices. Those of the RTL of the top-k engine have its names; `*_busy` counters count the others.
-MODULES = {
+_NAMES = {
     Track.FETCH: "fetch",
     Track.DRAM: "dram",
     Track.REALIGN: "realign",
@@ -72,12 +71,15 @@ MODULES = {
     Track.TOPK_SELECT: "topk.select",
     Track.TOPK_O: "topk.o",
     Track.ACCUMULATOR: "accumulator",
-    Track.CASCADE: "cascade",
+    Track.CASCADE_TOKENS: "cascade",
+    Track.CASCADE_HEADS: "cascade",
     Track.PV: "pv",
 }
+#: Modules of the slices: named after their counters, the parts of the top-k engine as in its RTL.
+MODULES = tuple(dict.fromkeys(_NAMES.values()))
 _PLANES = ("Q", "K", "K LSB", "V", "output")
 _PASSES = ("", "recomputed")
-#: What the `part` of a slice means: of the tensor's planes, of the passes of a query, of selections.
+#: What the `part` of a slice means: a plane of a tensor, a pass of a query.
 _PARTS: dict[Track, tuple[str, ...]] = {
     Track.FETCH: _PLANES,
     Track.DRAM: _PLANES,
@@ -85,8 +87,10 @@ _PARTS: dict[Track, tuple[str, ...]] = {
     Track.QK: _PASSES,
     Track.SOFTMAX: _PASSES,
     Track.DECISION: _PASSES,
-    Track.CASCADE: ("tokens", "heads"),
+    Track.CASCADE_TOKENS: ("tokens",),
+    Track.CASCADE_HEADS: ("heads",),
 }
+_WITH_ADDRESSES = (Count.FETCH_BUSY, Count.FETCH_ADDRESS_FIFO, Count.FETCH_DATA_FIFO)
 _PLACE = ("sequence", "step", "layer", "head")
 #: Cycles of an excerpt, and between two looks at the log when no queue levels are asked for.
 EXCERPT_CYCLES = 512
@@ -251,19 +255,20 @@ def _slices(workload: Workload, plan: Plan, table: Table) -> pd.DataFrame:
     table = table[table["end"] > table["begin"]].astype(SLICE)
     table = table[np.lexsort((table["track"], table["begin"]))]
     states = {int(column): _state_of(counter.name) for column, counter in COUNTERS.items()} | {NO_COUNT: "busy"}
-    parts = np.full(len(table), "", dtype=object)
+    state = pd.Series(table["count"]).map(states).to_numpy(object)
+    part = np.full(len(table), "", object)
     for track, names in _PARTS.items():
         mine = table["track"] == track
-        parts[mine] = np.array(names, dtype=object)[table["part"][mine]]
+        part[mine] = np.array(names, object)[table["part"][mine]]
     passes = table["track"] == Track.TOPK_SELECT
-    parts[passes] = [f"pass {number}" for number in table["part"][passes]]
-    stalled = pd.Series(table["count"]).map(states)
-    parts[(table["track"] == Track.FETCH) & (stalled != "busy") & ~stalled.isin(["address_fifo", "data_fifo"])] = ""
+    part[passes] = [f"pass {number}" for number in table["part"][passes]]
+    # Kept back as a query: nothing of a tensor is there yet
+    part[(table["track"] == Track.FETCH) & ~np.isin(table["count"], _WITH_ADDRESSES)] = ""
     return pd.DataFrame(
         {
-            "module": pd.Categorical.from_codes(table["track"], pd.Index(list(MODULES.values()))),
-            "state": stalled.astype("category"),
-            "part": pd.Categorical(parts),
+            "module": pd.Categorical(np.array(list(_NAMES.values()), object)[table["track"]], MODULES),
+            "state": pd.Categorical(state, sorted(set(states.values()))),
+            "part": part,
             **_place(workload, plan, table["job"]),
             "begin": table["begin"],
             "cycles": table["end"] - table["begin"],

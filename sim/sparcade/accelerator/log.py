@@ -1,6 +1,6 @@
 """What every module did in a cycle, for the event log: consecutive cycles of one thing for one query are one slice.
 
-Nothing here changes a run. A counter that went up says what a module did; whose counter that can be, the registers say.
+Nothing here changes a run. The registers say for which query a module can have worked, and its counters whether it did.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from enum import IntEnum
 from sparcade._jit import kernel
 from sparcade.accelerator.counters import Count
 from sparcade.accelerator.plan import Plan
-from sparcade.accelerator.state import NO_COUNT, State
+from sparcade.accelerator.state import NO_COUNT, NO_JOB, State
 
 
 class Track(IntEnum):
-    """Modules of the log."""
+    """What is noted: modules, and the two kinds of selections of the cascade engine."""
 
     FETCH = 0
     DRAM = 1
@@ -27,12 +27,29 @@ class Track(IntEnum):
     TOPK_SELECT = 8
     TOPK_O = 9
     ACCUMULATOR = 10
-    CASCADE = 11
-    PV = 12
+    CASCADE_TOKENS = 11
+    CASCADE_HEADS = 12
+    PV = 13
 
 
-#: Most slices that a cycle can end: one a track, and two of cascade selections.
-SLICES_A_CYCLE = len(Track) + 1
+_UNCOUNTED = (0, 0)
+#: First and last counter of each track, of which at most one goes up in a cycle.
+COUNTED = {
+    Track.FETCH: (Count.FETCH_BUSY, Count.FETCH_DATA_FIFO),
+    Track.DRAM: _UNCOUNTED,
+    Track.REALIGN: _UNCOUNTED,
+    Track.QK: (Count.QK_BUSY, Count.QK_DECISION_FULL),
+    Track.SOFTMAX: (Count.SOFTMAX_BUSY, Count.SOFTMAX_DECISION_FULL),
+    Track.DECISION: _UNCOUNTED,
+    Track.TOPK: (Count.TOPK_BUSY, Count.TOPK_BUSY),
+    Track.TOPK_ELEMENTS: _UNCOUNTED,
+    Track.TOPK_SELECT: _UNCOUNTED,
+    Track.TOPK_O: _UNCOUNTED,
+    Track.ACCUMULATOR: (Count.ACCUMULATOR_BUSY, Count.ACCUMULATOR_BUSY),
+    Track.CASCADE_TOKENS: (Count.CASCADE_BUSY, Count.CASCADE_BUSY),
+    Track.CASCADE_HEADS: (Count.CASCADE_BUSY, Count.CASCADE_BUSY),
+    Track.PV: (Count.PV_BUSY, Count.PV_WAIT_PROBABILITIES),
+}
 
 _FETCH = int(Track.FETCH)
 _DRAM = int(Track.DRAM)
@@ -45,49 +62,148 @@ _ELEMENTS = int(Track.TOPK_ELEMENTS)
 _SELECT = int(Track.TOPK_SELECT)
 _O = int(Track.TOPK_O)
 _ACCUMULATOR = int(Track.ACCUMULATOR)
-_CASCADE = int(Track.CASCADE)
+_TOKENS = int(Track.CASCADE_TOKENS)
+_HEADS = int(Track.CASCADE_HEADS)
 _PV = int(Track.PV)
-_FETCH_BUSY, _FETCH_LAST = int(Count.FETCH_BUSY), int(Count.FETCH_DATA_FIFO)
-_QK_BUSY, _QK_LAST = int(Count.QK_BUSY), int(Count.QK_DECISION_FULL)
-_SOFTMAX_BUSY, _SOFTMAX_LAST = int(Count.SOFTMAX_BUSY), int(Count.SOFTMAX_DECISION_FULL)
-_TOPK_BUSY = int(Count.TOPK_BUSY)
-_PV_BUSY, _PV_LAST = int(Count.PV_BUSY), int(Count.PV_WAIT_PROBABILITIES)
-_ACCUMULATOR_BUSY = int(Count.ACCUMULATOR_BUSY)
-_CASCADE_BUSY = int(Count.CASCADE_BUSY)
 
 
 @kernel
 def note(t: int, plan: Plan, state: State) -> None:
     """Note cycle t, at its end."""
-    reg, past, jobs = state.reg, state.past, plan.jobs.shape[0]
-    _note_fetch(t, plan, state)
-    if reg.reads_returned != past.reads_returned:
-        oldest = state.returns[reg.returns_head % state.returns.shape[0]]
-        _extend(t, state, _DRAM, NO_COUNT, oldest.job, oldest.plane)
-    if reg.written_tail != past.written_tail:
-        entry = state.written[(reg.written_tail - 1) % state.written.shape[0]]
-        _extend(t, state, _REALIGN, NO_COUNT, entry.job, entry.plane)
-    if past.read_head < reg.read_tail:
-        reader = state.readers[past.read_head]
-        _note_charged(t, plan, state, _QK, _QK_BUSY, _QK_LAST, reader.job, int(reader.second))
-    if past.softmax_head < reg.softmax_tail:
-        row = state.softmax[past.softmax_head]
-        _note_charged(t, plan, state, _SOFTMAX, _SOFTMAX_BUSY, _SOFTMAX_LAST, row.job, int(row.second))
-    if reg.pipe_tail != past.pipe_tail:
-        beat = state.pipe[(reg.pipe_tail - 1) % state.pipe.shape[0]]
-        second = int(plan.jobs[beat.job].refetch and not beat.dropped)
-        _extend(t, state, _DECISION, NO_COUNT, beat.job, second)
-    _note_topk(t, plan, state)
-    if reg.pv_next > 0:
-        _note_charged(t, plan, state, _PV, _PV_BUSY, _PV_LAST, reg.pv_next - 1, 0)
-        _note_head_selection(t, plan, state, reg.pv_next - 1)
-    if past.order_job < jobs and (past.order_job != reg.order_job or past.order_beat != reg.order_beat):
-        _note_left(t, plan, state, past.order_job)
-    remember(state)
+    _look_at_fetch(plan, state)
+    _look_at_scores(plan, state)
+    _look_at_local_v(t, plan, state)
+    _look_at_values(t, plan, state)
+    for track in range(state.now.shape[0]):
+        if state.now[track].job != NO_JOB:
+            _join(t, track, plan, state)
+    _remember(state)
 
 
 @kernel
-def remember(state: State) -> None:
+def _look_at_fetch(plan: Plan, state: State) -> None:
+    """The row pushed, else the split row that found the FIFOs full, else the query that is kept back; what came back.
+
+    Words that came back are put down to the oldest request under way.
+    """
+    reg, past = state.reg, state.past
+    job, part = min(reg.accepted, reg.issued), 0
+    if reg.pushed != past.pushed or reg.split_rows > 0:
+        split = state.splits[reg.split_head if reg.pushed == past.pushed else 1 - reg.split_head]
+        job, part = split.job, split.plane
+    if job < plan.jobs.shape[0]:
+        state.now[_FETCH].job = job
+        state.now[_FETCH].part = part
+    if reg.reads_returned != past.reads_returned:
+        oldest = state.returns[reg.returns_head % state.returns.shape[0]]
+        state.now[_DRAM].job = oldest.job
+        state.now[_DRAM].part = oldest.plane
+    if reg.written_tail != past.written_tail:
+        entry = state.written[(reg.written_tail - 1) % state.written.shape[0]]
+        state.now[_REALIGN].job = entry.job
+        state.now[_REALIGN].part = entry.plane
+
+
+@kernel
+def _look_at_scores(plan: Plan, state: State) -> None:
+    """Q x K, softmax and decision; part 1 is a second pass."""
+    reg, past = state.reg, state.past
+    if past.read_head < reg.read_tail:
+        reader = state.readers[past.read_head]
+        state.now[_QK].job = reader.job
+        state.now[_QK].part = reader.second
+    if past.softmax_head < reg.softmax_tail:
+        row = state.softmax[past.softmax_head]
+        state.now[_SOFTMAX].job = row.job
+        state.now[_SOFTMAX].part = row.second
+    if reg.pipe_tail != past.pipe_tail:
+        beat = state.pipe[(reg.pipe_tail - 1) % state.pipe.shape[0]]
+        state.now[_DECISION].job = beat.job
+        state.now[_DECISION].part = plan.jobs[beat.job].refetch and not beat.dropped
+
+
+@kernel
+def _look_at_local_v(t: int, plan: Plan, state: State) -> None:
+    """The top-k engine, its passes and its output; a beat out of the reorder buffer, and what that makes begin."""
+    reg, e, past = state.reg, state.engine, state.past
+    if plan.geometry.topk_serial:
+        if past.ranked_head < reg.ranked_tail:
+            state.now[_TOPK].job = state.ranked[past.ranked_head].job
+    elif past.done < plan.list_jobs.shape[0]:
+        state.now[_TOPK].job = plan.list_jobs[past.done]
+        if past.turn > 0 or e.left < past.left:
+            state.now[_SELECT].job = plan.list_jobs[past.chosen]
+            state.now[_SELECT].part = past.number
+    if reg.beats_out != past.beats_out and plan.jobs[reg.begun - 1].ranked:
+        state.now[_O].job = reg.begun - 1
+    if past.order_job == reg.order_job and past.order_beat == reg.order_beat:
+        return
+    job = past.order_job
+    if plan.jobs[job].ranked:
+        state.now[_ELEMENTS].job = job
+    if past.order_beat > 0:
+        return
+    row = plan.rows[plan.jobs[job].row]
+    state.now[_ACCUMULATOR].job = job
+    state.now[_ACCUMULATOR].begin = t
+    state.now[_ACCUMULATOR].end = t + plan.jobs[job].beats
+    if row.token_selection and job + 1 == row.job_start + row.jobs:
+        state.now[_TOKENS].job = job
+        state.now[_TOKENS].begin = reg.cascade_free - row.token_cycles
+        state.now[_TOKENS].end = reg.cascade_free
+
+
+@kernel
+def _look_at_values(t: int, plan: Plan, state: State) -> None:
+    """Prob x V, and the head selection that the last value of a row makes begin."""
+    job = state.reg.pv_next - 1
+    if job < 0:
+        return
+    state.now[_PV].job = job
+    number = plan.jobs[job].row
+    row = plan.rows[number]
+    if row.head_selection and state.jobs[job].pv_last == t and job + 1 == row.job_start + row.jobs:
+        state.now[_HEADS].job = job
+        state.now[_HEADS].begin = state.rows[number].gate - row.head_cycles
+        state.now[_HEADS].end = state.rows[number].gate
+
+
+@kernel
+def _join(t: int, track: int, plan: Plan, state: State) -> None:
+    """What a module did joins its last slice or begins the next one; nothing, if none of its counters went up."""
+    now, last, number = state.now[track], state.under_way[track], plan.jobs[state.now[track].job].row
+    job, begin, end = now.job, now.begin, now.end
+    now.job, now.end = NO_JOB, 0
+    if end == 0:
+        begin, end = t, t + 1
+    count = NO_COUNT
+    for column in range(now.first, now.last + 1 if now.first > 0 else 0):
+        if state.counts[number, column] != state.seen[number, column]:
+            state.seen[number, column] = state.counts[number, column]
+            count = column
+    if count == NO_COUNT and now.first > 0:
+        return
+    if last.end == begin and last.job == job and last.count == count and last.part == now.part:
+        last.end = end
+        return
+    if last.end > last.begin:
+        entry = state.slices[state.past.slices]
+        entry.track = track
+        entry.count = last.count
+        entry.job = last.job
+        entry.part = last.part
+        entry.begin = last.begin
+        entry.end = last.end
+        state.past.slices += 1
+    last.count = count
+    last.job = job
+    last.part = now.part
+    last.begin = begin
+    last.end = end
+
+
+@kernel
+def _remember(state: State) -> None:
     """Keep the registers that the next cycle is compared with."""
     reg, e, past = state.reg, state.engine, state.past
     past.pushed = reg.pushed
@@ -98,106 +214,10 @@ def remember(state: State) -> None:
     past.pipe_tail = reg.pipe_tail
     past.ranked_head = reg.ranked_head
     past.done = e.done
-    past.selects = e.left > 0 or e.turn > 0
+    past.left = e.left
+    past.turn = e.turn
     past.chosen = e.chosen
     past.number = e.number
     past.beats_out = reg.beats_out
     past.order_job = reg.order_job
     past.order_beat = reg.order_beat
-
-
-@kernel
-def _note_fetch(t: int, plan: Plan, state: State) -> None:
-    """The row pushed, else the split row that found the FIFOs full, else the query that is kept back."""
-    reg = state.reg
-    if reg.pushed != state.past.pushed:
-        split = state.splits[1 - reg.split_head]
-        _note_charged(t, plan, state, _FETCH, _FETCH_BUSY, _FETCH_BUSY, split.job, split.plane)
-    elif reg.split_rows > 0:
-        split = state.splits[reg.split_head]
-        _note_charged(t, plan, state, _FETCH, _FETCH_BUSY, _FETCH_LAST, split.job, split.plane)
-    else:
-        job = min(reg.accepted, reg.issued)
-        if job < plan.jobs.shape[0]:
-            _note_charged(t, plan, state, _FETCH, _FETCH_BUSY, _FETCH_LAST, job, 0)
-
-
-@kernel
-def _note_topk(t: int, plan: Plan, state: State) -> None:
-    """The top-k engine: occupied, a pass of its selection, a row of the kept out of it."""
-    reg, past = state.reg, state.past
-    if plan.geometry.topk_serial:
-        if past.ranked_head < reg.ranked_tail:
-            _note_charged(t, plan, state, _TOPK, _TOPK_BUSY, _TOPK_BUSY, state.ranked[past.ranked_head].job, 0)
-    elif past.done < plan.list_jobs.shape[0]:
-        _note_charged(t, plan, state, _TOPK, _TOPK_BUSY, _TOPK_BUSY, plan.list_jobs[past.done], 0)
-        if past.selects:
-            _extend(t, state, _SELECT, NO_COUNT, plan.list_jobs[past.chosen], past.number)
-    if reg.beats_out != past.beats_out and plan.jobs[reg.begun - 1].ranked:
-        _extend(t, state, _O, NO_COUNT, reg.begun - 1, 0)
-
-
-@kernel
-def _note_left(t: int, plan: Plan, state: State, job: int) -> None:
-    """A beat left the reorder buffer; with a job's first, importance is accumulated and tokens may be selected."""
-    if plan.jobs[job].ranked:
-        _extend(t, state, _ELEMENTS, NO_COUNT, job, 0)
-    if state.past.order_beat > 0:
-        return
-    row = plan.rows[plan.jobs[job].row]
-    if row.accumulate:
-        _write(state, _ACCUMULATOR, _ACCUMULATOR_BUSY, job, 0, t, t + plan.jobs[job].beats)
-    if row.token_selection and job + 1 == row.job_start + row.jobs:
-        end = state.reg.cascade_free
-        _write(state, _CASCADE, _CASCADE_BUSY, job, 0, end - row.token_cycles, end)
-
-
-@kernel
-def _note_head_selection(t: int, plan: Plan, state: State, job: int) -> None:
-    """Prob x V read the last value of a row's last query: heads may be selected."""
-    number = plan.jobs[job].row
-    row = plan.rows[number]
-    if row.head_selection and state.jobs[job].pv_last == t and job + 1 == row.job_start + row.jobs:
-        end = state.rows[number].gate
-        _write(state, _CASCADE, _CASCADE_BUSY, job, 1, end - row.head_cycles, end)
-
-
-@kernel
-def _note_charged(t: int, plan: Plan, state: State, track: int, first: int, last: int, job: int, part: int) -> None:
-    """The counter from `first` to `last` of the job's row that went up, if one did."""
-    number = plan.jobs[job].row
-    for column in range(first, last + 1):
-        if state.counts[number, column] != state.seen[number, column]:
-            state.seen[number, column] = state.counts[number, column]
-            _extend(t, state, track, column, job, part)
-            return
-
-
-@kernel
-def _extend(t: int, state: State, track: int, count: int, job: int, part: int) -> None:
-    """Cycle t joins the last slice of a track, or begins the next one."""
-    last = state.under_way[track]
-    if last.end == t and last.job == job and last.count == count and last.part == part:
-        last.end = t + 1
-        return
-    _write(state, track, last.count, last.job, last.part, last.begin, last.end)
-    last.count = count
-    last.job = job
-    last.part = part
-    last.begin = t
-    last.end = t + 1
-
-
-@kernel
-def _write(state: State, track: int, count: int, job: int, part: int, begin: int, end: int) -> None:
-    """A slice that is over, unless it has no cycles."""
-    if end <= begin:
-        return
-    entry = state.slices[state.past.slices]
-    entry.track = track
-    entry.count = count
-    entry.job = job
-    entry.part = part
-    entry.begin = begin
-    entry.end = end
-    state.past.slices += 1

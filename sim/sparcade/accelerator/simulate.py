@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sparcade.accelerator.counters import Count
 from sparcade.accelerator.invariants import check
 from sparcade.accelerator.kernel import has_ended, run_cycles
-from sparcade.accelerator.log import SLICES_A_CYCLE, Track
+from sparcade.accelerator.log import COUNTED
 from sparcade.accelerator.plan import Plan, make_plan
 from sparcade.accelerator.result import RunResult
 from sparcade.accelerator.state import State, initial_state
@@ -78,8 +78,8 @@ def run_plan(
     log : note in `state.slices` what every module did; `watch` takes them away.
     """
     memory = _memory(arch, owners=len(plan.rows))
-    room = SLICES_A_CYCLE * slices if log else 0
-    state = initial_state(plan, memory, tracks=len(Track) if log else 0, slices=room)
+    tracks = tuple(COUNTED.values()) if log else ()
+    state = initial_state(plan, memory, tracks=tracks, slices=len(tracks) * slices)
     jobs = len(plan.jobs)
     patience = _SLICE * (2 + arch.dram.ideal.latency)
     t, done, moved = 0, 0, 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -218,6 +219,9 @@ DECIDED = np.dtype([("job", "i8"), ("index", "i8"), ("entered", "i8"), ("dropped
 RANKED = np.dtype([("job", "i8"), ("arrived", "i8"), ("beats", "i8"), ("out", "i8")])
 #: A slice of the event log: cycles begin ... end - 1 of a track, and the counter that went up in each.
 SLICE = np.dtype([("track", "i8"), ("count", "i8"), ("job", "i8"), ("part", "i8"), ("begin", "i8"), ("end", "i8")])
+#: What a track of the event log may do in a cycle, for a job or NO_JOB: if one of its counters `first` to `last` went
+#: up (0: none counts it). `end` is 0 for the cycle itself, else the slice is begin ... end - 1.
+NOW = np.dtype([("first", "i8"), ("last", "i8"), ("job", "i8"), ("part", "i8"), ("begin", "i8"), ("end", "i8")])
 #: Registers as the cycle before ended, and the slices written since they were taken away.
 _PAST = np.dtype(
     [
@@ -231,7 +235,8 @@ _PAST = np.dtype(
             "pipe_tail",
             "ranked_head",
             "done",
-            "selects",
+            "left",
+            "turn",
             "chosen",
             "number",
             "beats_out",
@@ -276,14 +281,18 @@ class State(NamedTuple):
     written: Table  #: ring of WRITTEN
     past: Record  #: for the event log, see `_PAST`
     seen: Ints  #: [rows, counters] counts as the cycle before ended; no rows without a log
+    now: Table  #: [tracks] NOW
     under_way: Table  #: [tracks] SLICE: the last one of each
     slices: Table  #: SLICE: those that are over, until they are taken away; empty without a log
 
 
-def initial_state(plan: Plan, memory: Memory, *, tracks: int = 0, slices: int = 0) -> State:
+def initial_state(plan: Plan, memory: Memory, *, tracks: Sequence[tuple[int, int]] = (), slices: int = 0) -> State:
     """Empty pipeline, free buffers.
 
-    tracks, slices : of the event log, and how many of its slices fit; 0 for no log.
+    Parameters
+    ----------
+    tracks : of the event log: first and last counter of each.
+    slices : of the event log that fit; 0 for no log.
     """
     geometry, rows, jobs = plan.geometry, len(plan.rows), len(plan.jobs)
     ports, in_flight = int(geometry.fetch_ports), int(geometry.fetch_ports * geometry.data_fifo)
@@ -329,7 +338,8 @@ def initial_state(plan: Plan, memory: Memory, *, tracks: int = 0, slices: int = 
         written=zeros(int(geometry.convert_latency) + 2, WRITTEN),
         past=zeros(1, _PAST)[0],
         seen=np.zeros((rows if slices else 0, len(Count)), np.int64),
-        under_way=zeros(tracks, SLICE),
+        now=zeros(len(tracks), NOW),
+        under_way=zeros(len(tracks), SLICE),
         slices=zeros(slices, SLICE),
     )
     state.rows.gate[plan.rows.token_selection | plan.rows.head_selection] = NEVER
@@ -337,5 +347,8 @@ def initial_state(plan: Plan, memory: Memory, *, tracks: int = 0, slices: int = 
         state.jobs[name] = NEVER
     state.ports.taken_at = LONG_AGO
     state.channels.candidate = NO_PORT
-    state.under_way.track = np.arange(tracks)
+    state.now.first = [first for first, _ in tracks]
+    state.now.last = [last for _, last in tracks]
+    state.now.job = NO_JOB
+    state.under_way.track = np.arange(len(tracks))
     return state

@@ -50,7 +50,7 @@ def pipeline_figure(table: dict[str, Any]) -> Figure:
     ----------
     table : as `pipeline_table` gives it.
     """
-    present = [name for name in MODULES.values() if name in table["modules"]]
+    present = [name for name in MODULES if name in table["modules"]]
     figure = Figure(figsize=(12, 0.3 * len(present) + 1.5), dpi=100, layout="constrained", facecolor="none")
     axes = figure.subplots()
     for place, module in enumerate(present):

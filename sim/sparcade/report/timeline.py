@@ -36,7 +36,7 @@ _PROCESSES = {
     _QUERIES: "queries, accepted to retired",
     _COUNTERS: "levels",
 }
-_TRACKS = {name: place + 1 for place, name in enumerate(MODULES.values())}
+_TRACKS = {name: place + 1 for place, name in enumerate(MODULES)}
 _FETCHES = ("fetch Q", "fetch K", "fetch K LSB", "fetch V")
 #: Tracks of a process for things that overlap: each takes the lowest that is free. This many per kind of request.
 _LANES = 1000

@@ -9,7 +9,21 @@ from pathlib import Path
 from sparcade.cli.settings import split_settings
 
 #: Options of `run` that the script reflects; a test holds that these are all.
-REFLECTED = frozenset(("target", "arch", "policy", "set", "energy", "power_window", "compare", "out", "events", "timeline", "timeline_window"))
+REFLECTED = frozenset(
+    (
+        "target",
+        "arch",
+        "policy",
+        "set",
+        "energy",
+        "power_window",
+        "compare",
+        "out",
+        "events",
+        "timeline",
+        "timeline_window",
+    )
+)
 
 
 def python_of(options: argparse.Namespace, *, policy: str | None, folder: Path) -> str:

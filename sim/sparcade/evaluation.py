@@ -15,6 +15,7 @@ from sparcade.accelerator.bounds import bound_cycles, bounds_frame
 from sparcade.accelerator.invariants import INVARIANTS
 from sparcade.accelerator.result import KINDS, bits_needed, bytes_moved
 from sparcade.arch import Arch
+from sparcade.channel_traffic import CHANNEL_LAW, channel_traffic
 from sparcade.energy import PARTS, EnergyProfile, energy_joules, load_profile
 from sparcade.errors import InvariantError
 from sparcade.policy import OutputError, Policy, PolicyResult, apply, load_policy, output_errors
@@ -67,6 +68,7 @@ class Evaluation:
             },
             "total": self.part(self.run, None),
             "phases": {name: self.part(self.run, name) for name in PHASES if self.run.phase(name).any()},
+            "dram_channels": channel_traffic(self.run),
             "idle_cycles": self.run.idle(),
             "bounds": self.bounds(),
             "layers": self.layers(self.run),
@@ -76,7 +78,7 @@ class Evaluation:
             "keys_pruned_in_prefill_but_fetched_in_decode": self.replay.replayed_keys if self.replay else 0,
             "comparison": self.comparison(),
             "assumptions": self.assumptions(),
-            "invariants_held": [*INVARIANTS, ENERGY_LAW],
+            "invariants_held": [*INVARIANTS, CHANNEL_LAW, ENERGY_LAW],
         }
 
     def assumptions(self) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,20 @@ def add_parser(commands: Any) -> None:
         help="also write when each query was in each module, and queue levels to FILE-levels.csv.gz",
     )
     parser.set_defaults(function=run)
+
+
+#: Options that the numbers of a run depend on.
+_NUMBERS = ("arch", "policy", "set", "compare")
+
+
+def command_of(options: argparse.Namespace) -> str:
+    """The command of a run, quoted for a shell, with the options that its numbers depend on."""
+    words = ["sparcade", "run", options.target]
+    for name in _NUMBERS:
+        value = getattr(options, name)
+        for each in value if isinstance(value, list) else [value]:
+            words += [] if each is None else [f"--{name}", each]
+    return shlex.join(words)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -80,7 +95,7 @@ def run(options: argparse.Namespace) -> None:
         evaluation = evaluate(source, arch, policy=policy, compare=compare, step=stages.step)
         stages.step("report", 0.0)
         result = evaluation.to_dict()
-        files = write_report(folder, evaluation, result, trace)
+        files = write_report(folder, evaluation, result, trace, command=command_of(options))
         if options.events:
             from sparcade.accelerator.events import record_events
 

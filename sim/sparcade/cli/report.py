@@ -21,8 +21,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "report",
         help="the report of a run, sweep, accuracy or analysis, made again from its folder",
-        description="Make the report of a run, a sweep, a measured accuracy or an analysis from its folder alone, as one "
-        "HTML page, or in another format (docs/reports.md).",
+        description="Make the report of a run, a sweep, a measured accuracy or an analysis from its folder alone, as "
+        "one HTML page, or in another format (docs/reports.md).",
     )
     parser.add_argument("path", type=Path, metavar="PATH", help="the folder of one of them, or its JSON file")
     parser.add_argument(
@@ -81,8 +81,9 @@ def _read(kind: Kind, source: Path) -> Report:
 
     if kind == "sweep":
         return SweepPages(read_report(source.parent))
-    readers = {"run": read_run, "accuracy": read_accuracy, "analysis": read_analysis}
-    return readers[kind](source)
+    if kind == "run":
+        return read_run(source)
+    return read_accuracy(source) if kind == "accuracy" else read_analysis(source)
 
 
 def _write_sweep(folder: Path, out: Path | None) -> None:

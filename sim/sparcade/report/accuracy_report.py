@@ -115,8 +115,8 @@ def curve_part(report: AccuracyReport) -> str:
     caption = f"Bars: one standard error; n = {value['sequences']} sequences."
     drawn = html_figure(figure, "accuracy", caption) if figure is not None else ""
     note = (
-        f"<p>{escape(report.title)}: {escape(value['metric'])}, closed loop: every layer sees what pruning left of the one "
-        f"before. Compared with {escape(value['compare'])} on the same sequences. Costs are those on arch "
+        f"<p>{escape(report.title)}: {escape(value['metric'])}, closed loop: every layer sees what pruning left of the "
+        f"one before. Compared with {escape(value['compare'])} on the same sequences. Costs are those on arch "
         f"{escape(value['arch'])}.</p>"
     )
     return note + drawn + html_table(_brief(value), rest="accuracy.csv")

@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from sparcade._files import canonical_json, new_folder, parse_json, refuse_foreign
 from sparcade.errors import ConfigError
 from sparcade.report.analysis_figures import draw_concentration, draw_heads, draw_importance, draw_lsb
-from sparcade.report.html import html_command, html_figure, html_page, html_parts, html_table
 from sparcade.report.formats import frame_records
+from sparcade.report.html import html_command, html_figure, html_page, html_parts, html_table
 from sparcade.report.svg import save_png
+from sparcade.sweep.table import EXACT_FLOATS
 from sparcade.trace import AttentionTrace
 from sparcade.trace.analysis import Analysis
 
@@ -124,8 +125,7 @@ def _read_table(path: Path) -> pd.DataFrame:
         names = stream.readline().rstrip("\n").split(",")
     missing = {name: [""] for name in names if name != "text"}
     return pd.read_csv(
-        path, float_precision="round_trip", keep_default_na=False, na_values=missing, dtype={"text": str},
-        lineterminator="\n",
+        path, keep_default_na=False, na_values=missing, dtype={"text": str}, lineterminator="\n", **EXACT_FLOATS
     )  # fmt: skip
 
 
@@ -165,8 +165,8 @@ def _page(report: AnalysisReport, figures: dict[str, Figure]) -> str:
         f"decides on those of the MSB plane.</p>{drawn['importance']}",
         "Heavy hitters": "<p>The tokens with the largest cumulative importance, first sequence.</p>"
         + html_table(hitters.drop(columns=["sequence", "layer"])),
-        "Heads": f"{drawn['heads']}<p>A streaming head puts at most {STREAMING:.0%} of its probability outside the first "
-        f"{sinks} and the nearest {window} tokens, over rows that see more than these; a retrieval head more.</p>"
+        "Heads": f"{drawn['heads']}<p>A streaming head puts at most {STREAMING:.0%} of its probability outside the "
+        f"first {sinks} and the nearest {window} tokens, over rows that see more than these; a retrieval head more.</p>"
         + html_table(heads, rest="heads.csv"),
         "Concentration": drawn["concentration"] + html_table(analysis.hitters, rest="hitters.csv"),
         "LSB rate": drawn["lsb"],

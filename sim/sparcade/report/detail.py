@@ -199,7 +199,9 @@ def _read_step(value: dict[str, Any]) -> StepTokens:
     if value["scores"] is not None:
         importance = np.full(alive.shape, np.nan)
         for layer, scores in enumerate(value["scores"]):
-            # Candidates are the survivors of the layer before, unless the policy took others: then they are not known.
-            if scores is not None and layer and len(scores) == alive[layer - 1].sum():
-                importance[layer, alive[layer - 1]] = np.array(scores) / (1 << _FRACTION)
+            # Candidates are all tokens, then the survivors of the layer before. An engine that evicts keys, or whose
+            # layers lack some, has others: they are not known here.
+            before = alive[layer - 1] if layer else np.ones(context, np.bool_)
+            if scores is not None and len(scores) == before.sum():
+                importance[layer, before] = np.array(scores) / (1 << _FRACTION)
     return StepTokens(step=value["step"], alive=alive, importance=importance)

@@ -57,10 +57,12 @@ table {{ border-collapse: collapse; font-size: 13px; font-variant-numeric: tabul
 th, td {{ padding: .25em .6em; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }}
 th {{ background: var(--soft); position: sticky; top: 0; }}
 th button {{ all: unset; cursor: pointer; font-weight: bold; }}
+section > input {{ margin: .4em 0; }}
 th button:focus-visible {{ outline: 2px solid; }}
 th[aria-sort=ascending] button::after {{ content: " ▲"; }}
 th[aria-sort=descending] button::after {{ content: " ▼"; }}
 .n {{ text-align: right; white-space: nowrap; }}
+td {{ white-space: nowrap; }}
 td.long {{ min-width: 22em; white-space: pre-wrap; overflow-wrap: anywhere; }}
 .tall {{ max-height: 34em; overflow: auto; }}
 nav {{ display: flex; flex-wrap: wrap; gap: .2em 1em; margin: .5em 0 1.5em; font-size: .9em; }}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from sparcade.accelerator.result import KINDS
 from sparcade.report.axis import COLOURS, GREY, INK, clean
@@ -70,9 +70,9 @@ def _stack(
     outlines = [layer[outline] for layer in compared]
     if outlines:
         axes.bar(others, outlines, fill=False, edgecolor=INK, linewidth=1.2, width=0.86, label="compared")
-    axes.set_title(title, fontsize=9, loc="left")
+    axes.set_title(title, fontsize=9, loc="left", color=INK)
     axes.set_xlabel("layer", fontsize=9)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_formatter(EngFormatter(unit, sep=" "))
     axes.set_ylim(0, 1.45 * max([*bottom, *outlines]))
     clean(axes)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import EngFormatter, FuncFormatter, NullFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, NullFormatter
 
 from sparcade.accelerator.bounds import BOUNDS
 from sparcade.accelerator.result import KINDS, MODULES
@@ -103,8 +103,17 @@ def draw_roofline(result: Result) -> Figure:
     )  # fmt: skip
     for index, (phase, point) in enumerate(points.items()):
         there = [each for each in clouds[phase] if all(each)]
-        axes.scatter(*zip(*there, strict=True), s=9, color=COLOURS[index], alpha=0.45, linewidths=0)
-        axes.scatter(*point, s=70, color=COLOURS[index], marker=MARKERS[index], label=phase, zorder=3, linewidths=0)
+        axes.scatter([x for x, _ in there], [y for _, y in there], s=9, color=COLOURS[index], alpha=0.45, linewidths=0)
+        axes.scatter(
+            [point[0]],
+            [point[1]],
+            s=70,
+            color=COLOURS[index],
+            marker=MARKERS[index],
+            label=phase,
+            zorder=3,
+            linewidths=0,
+        )
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_ylim(min([y for _, y in every] + [bandwidth * left]) / 2, 2 * peak)
@@ -154,7 +163,7 @@ def draw_traffic(result: Result) -> Figure:
     left.plot(needed, range(len(kinds)), linestyle="", marker="|", ms=15, mew=1.8, color=INK, label="needed")
     left.legend(fontsize=8, frameon=False, labelcolor=INK)
     left.set_xlabel("DRAM traffic by kind [bytes]", fontsize=9)
-    if right is not None:
+    if right is not None and channels is not None:
         _draw_channels(right, channels, transaction_bytes(result))
     return figure
 
@@ -174,7 +183,7 @@ def draw_energy(result: Result) -> Figure:
         _whiskers(left, value, low, high, "range of the total")
     left.legend(fontsize=8, frameon=False, labelcolor=INK, loc="lower right")
     left.set_xlabel("energy by part [J]", fontsize=9)
-    if right is not None:
+    if right is not None and area is not None:
         blocks = {name: each for name, each in area.items() if name != "total"}
         value, low, high = (np.array([each[key] for each in blocks.values()]) for key in ("value", "low", "high"))
         right.barh(range(len(blocks)), value, color=COLOURS[2], height=0.72)
@@ -205,14 +214,15 @@ def draw_stalls(result: Result) -> Figure:
                 axes.barh(place, width, left=left, color=colour, height=0.78, edgecolor="white", linewidth=0.5)
                 if width > _NAMED:
                     text = f"{cause.replace('_', ' ')} {width:.0%}"
+                    on = "#ffffff" if cause == "busy" else "#000000"
                     inside = text if len(text) * 0.0082 < width else f"{width:.0%}"
-                    axes.text(left + width / 2, place, inside, ha="center", va="center", fontsize=8, color="#000000")
+                    axes.text(left + width / 2, place, inside, ha="center", va="center", fontsize=8, color=on)
                 left += width
         axes.set_yticks(range(len(MODULES)), [MODULE_LABELS[module] for module in MODULES])
         axes.invert_yaxis()
         axes.set_xlim(0, 1)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
-        axes.set_title(f"{phase}: {elapsed:,} cycles", fontsize=9, loc="left")
+        axes.set_title(f"{phase}: {elapsed:,} cycles", fontsize=9, loc="left", color=INK)
         clean(axes)
         axes.grid(visible=False, axis="y")
     handles = [Patch(color=colour, label=label) for label, colour in STATES.items()]
@@ -223,7 +233,7 @@ def draw_stalls(result: Result) -> Figure:
 def transaction_bytes(result: Result) -> int:
     """Bytes of a transaction, from the totals."""
     moved = sum(result["total"]["counters"][f"tx_{kind}"] for kind in KINDS)
-    return int(result["total"]["bytes_moved"]) // max(1, moved)
+    return int(result["total"]["bytes_moved"]) // max(1, int(moved))
 
 
 def _layer_point(layer: dict[str, Any], size: int, clock_ghz: float) -> tuple[float, float]:
@@ -263,7 +273,8 @@ def _draw_channels(axes: Axes, channels: dict[str, list[int]], size: int) -> Non
     axes.axhline(bottom.mean(), color=INK, linewidth=0.9, linestyle="--", label="mean")
     axes.yaxis.set_major_formatter(EngFormatter("B", sep=" "))
     axes.set_ylim(0, 1.38 * bottom.max())
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlim(-0.7, len(bottom) - 0.3)
     axes.set_xlabel("channel" if group == 1 else f"channels, {group} in a bar", fontsize=9)
     axes.set_ylabel("DRAM traffic [bytes]", fontsize=9)
     clean(axes)

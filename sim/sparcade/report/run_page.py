@@ -55,6 +55,11 @@ _HEAD_COLUMNS = {
     "tx_k_lsb": "K LSB [transactions]", "tx_v": "V [transactions]", "refetches": "LSB refetches",
     "macs_qk": "Q x K [MACs]", "macs_pv": "prob x V [MACs]",
 }  # fmt: skip
+_ERROR_COLUMNS = ("layer", "head", "queries", "coverage", "cosine_mean", "cosine_min", "max_abs_error")
+_SURVIVAL_COLUMNS = {
+    "phase": "phase", "layer": "layer", "tokens": "tokens read / context", "heads": "heads / all",
+    "values": "values weighed / visible keys",
+}  # fmt: skip
 
 
 def title_of(result: Result) -> str:
@@ -115,7 +120,7 @@ def tiles(result: Result) -> Iterator[tuple[str, str, str]]:
     yield "energy", quantity(total["energy_total_joules"], "J"), _range(total)
     yield (
         "executed",
-        quantity(total["executed_tops"] * 1e12, "op/s"),
+        f"{total['executed_tops']:.3g} TOPS",
         f"{total['executed_tops'] / peak_tops(result['arch']):.1%} of both arrays",
     )
     if "power_watts" in result:
@@ -202,8 +207,8 @@ def _bounds(result: Result) -> str:
     phases = phase_bounds(result)
     text = (
         f"<p><b>{BOUND_LABELS[bounds['module']]}</b> needs {bounds['cycles'][bounds['module']]:,} of {total:,} cycles "
-        f"for the work alone ({bounds['share']:.0%}); no schedule is faster than the longest of these bounds. The rest is "
-        "latency, dependence between layers, and waiting: see Stalls.</p>"
+        f"for the work alone ({bounds['share']:.0%}); no schedule is faster than the longest of these bounds. The rest "
+        "is latency, dependence between layers, and waiting: see Stalls.</p>"
     )
     table = pd.DataFrame(
         [
@@ -213,12 +218,12 @@ def _bounds(result: Result) -> str:
         ]
     )  # fmt: skip
     caption = (
-        "Least cycles of each resource, alone, as shares of the elapsed cycles of the phase. Phases are sums over layers, "
-        "so that the DRAM's may exceed the total by a cycle a layer."
+        "Least cycles of each resource, alone, as shares of the elapsed cycles of the phase. Phases are sums over "
+        "layers, so that the DRAM's may exceed the total by a cycle a layer."
     )
     roof = (
-        "Roofline: the line is what DRAM bandwidth and both multiplier arrays allow; large points are the phases of this "
-        "run, small ones their layers. Recomputed scores count as executed."
+        "Roofline: the line is what DRAM bandwidth and both multiplier arrays allow; large points are the phases of "
+        "this run, small ones their layers. Recomputed scores count as executed."
     )
     figures = html_figure(draw_bounds(result), "bounds", caption) + html_figure(draw_roofline(result), "roofline", roof)
     return f'{text}<div class="pair">{figures}</div>{html_table(table)}'
@@ -234,7 +239,7 @@ def _traffic(result: Result) -> str:
             "kind": KIND_LABELS[kind],
             **{f"{phase} [bytes]": part["bytes_by_kind"][kind] for phase, part in result["phases"].items()},
             "total [bytes]": total["bytes_by_kind"][kind],
-            "needed [bytes]": total["counters"][f"bits_{kind}"] / 8,
+            "needed [bytes]": round(total["counters"][f"bits_{kind}"] / 8),
         }
         for kind in KINDS
     ]
@@ -311,7 +316,7 @@ def layer_table(result: Result) -> pd.DataFrame:
 
 def _layers(result: Result, detail: Detail | None) -> str:
     compared = detail.compared if detail else []
-    caption = "Bars: this run."
+    caption = "DRAM traffic, energy and cycles of each layer."
     if compared:
         caption += f" Outlines: {result['comparison']['policy']} on the same hardware."
     heads = pd.DataFrame(result["heads"])[list(_HEAD_COLUMNS)].rename(columns=_HEAD_COLUMNS)
@@ -343,9 +348,7 @@ def _survivors(result: Result, detail: Detail | None) -> str:
         caption += (
             f". {count:,} tokens in at most {MOST_COLUMNS} columns: each is the mean of {-(-count // MOST_COLUMNS)}"
         )
-    table = pd.DataFrame(detail.survival).rename(
-        columns={"tokens": "tokens read / context", "heads": "heads / all", "values": "values weighed / visible keys"}
-    )
+    table = pd.DataFrame(detail.survival)[list(_SURVIVAL_COLUMNS)].rename(columns=_SURVIVAL_COLUMNS)
     parts = [
         *(f"<p>{escape(note)}</p>" for note in notes),
         html_figure(
@@ -357,8 +360,8 @@ def _survivors(result: Result, detail: Detail | None) -> str:
     texts = sentences(detail)
     if texts:
         parts.append(
-            "<h3>The text, pruned tokens fading</h3><p>A column per layer as in Fig. 22 of the paper: shaded tokens are "
-            f"read in the layer, a pruned one pales over the layers behind.</p>{texts}"
+            "<h3>The text, pruned tokens fading</h3><p>A column per layer as in Fig. 22 of the paper: shaded tokens "
+            f"are read in the layer, a pruned one pales over the layers behind.</p>{texts}"
         )
     return "".join(parts)
 
@@ -373,7 +376,7 @@ def _accuracy(result: Result, accuracy: AccuracyReport | None) -> str:
             f"{worst['cosine_mean']:.4f} in the worst head (layer {worst['layer']:.0f}, head {worst['head']:.0f}); "
             f"largest error {frame['max_abs_error'].max():.3g}. They stand for accuracy; they are not accuracy.</p>"
         )
-        parts.append(html_table(frame, rest="result.json, output_errors"))
+        parts.append(html_table(frame[list(_ERROR_COLUMNS)], rest="result.json, output_errors"))
     saturated = sum(result["saturated_elements"].values())
     if saturated:
         parts.append(f"<p>{saturated:,} elements of Q, K, V were saturated by the fixed point.</p>")
@@ -423,8 +426,8 @@ def _provenance(result: Result) -> str:
         "trace hash": work.get("trace_hash") or "",
         "arch hash": result["arch_hash"],
         "rows, queries": f"{work['rows']:,}, {work['queries']:,}",
-        "shape": f"{work['layers']} layers, {work['heads']} heads, {work['kv_heads']} KV heads, D = {work['head_dim']}, "
-        f"context up to {work['max_context']:,}",
+        "shape": f"{work['layers']} layers, {work['heads']} heads, {work['kv_heads']} KV heads, "
+        f"D = {work['head_dim']}, context up to {work['max_context']:,}",
         "ids": work["ids"],
     }
     table = html_table(pd.DataFrame({"what": list(rows), "is": [str(value) for value in rows.values()]}))

@@ -10,8 +10,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sparcade._files import parse_json
+from sparcade.accelerator.bounds import BOUNDS
 from sparcade.errors import ConfigError
-from sparcade.evaluation import SCHEMA, SCHEMA_VERSION
+from sparcade.evaluation import PHASES, SCHEMA, SCHEMA_VERSION
 from sparcade.report import accuracy_report
 from sparcade.report.accuracy_report import AccuracyReport, read_accuracy
 from sparcade.report.detail import DETAIL, Detail, read_detail
@@ -29,9 +30,19 @@ class RunReport:
     detail: Detail | None = None
     accuracy: AccuracyReport | None = None
 
+    @property
+    def ordered(self) -> dict[str, Any]:
+        """The result with phases, bounds and layers in the order of work; JSON has them by name."""
+        phases, cycles = self.result["phases"], self.result["bounds"]["cycles"]
+        return self.result | {
+            "phases": {name: phases[name] for name in PHASES if name in phases},
+            "bounds": self.result["bounds"] | {"cycles": {name: cycles[name] for name in BOUNDS}},
+            "layers": sorted(self.result["layers"], key=lambda layer: PHASES.index(layer["phase"])),
+        }
+
     def page(self) -> str:
         """The page."""
-        return run_page(self.result, self.detail, self.accuracy)
+        return run_page(self.ordered, self.detail, self.accuracy)
 
     def table(self) -> pd.DataFrame:
         """The layers: every counter, bound and energy."""
@@ -43,14 +54,15 @@ class RunReport:
 
     def brief(self) -> dict[str, pd.DataFrame]:
         """The tables of a short text."""
-        tables = {title_of(self.result): phase_table(self.result)}
-        if self.result["comparison"]:
-            tables[f"Over {self.result['comparison']['policy']} on the same hardware"] = comparison_table(self.result)
-        return tables | {"Layers": layer_table(self.result)}
+        result = self.ordered
+        tables = {title_of(result): phase_table(result)}
+        if result["comparison"]:
+            tables[f"Over {result['comparison']['policy']} on the same hardware"] = comparison_table(result)
+        return tables | {"Layers": layer_table(result)}
 
     def picture(self) -> Figure:
         """DRAM, energy and cycles of the layers."""
-        return draw_layers(self.result, self.detail.compared if self.detail else [])
+        return draw_layers(self.ordered, self.detail.compared if self.detail else [])
 
 
 def read_run(path: Path) -> RunReport:

@@ -72,8 +72,8 @@ def _columns(texts: tuple[str, ...], step: StepTokens) -> str:
         for lives in step.alive[:, token].tolist():
             gone = 0 if lives else gone + 1
             name = "a" if lives else f"f{gone}"
-            cells.append(f"<td class={name}>{word}" if gone <= _FADES else "<td>")
-        rows.append(f"<tr><td class=i>{token}{''.join(cells)}")
+            cells.append(f"<td class={name}>{word}</td>" if gone <= _FADES else "<td></td>")
+        rows.append(f"<tr><td class=i>{token}</td>{''.join(cells)}</tr>")
     return (
         '<div class="scroll tall" tabindex="0"><table class="fade"><thead><tr><th>layer</th>'
         f"{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import ListedColormap, Normalize, PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from sparcade.report.axis import COLOURS, INK, MARKERS, clean
 from sparcade.report.detail import StepTokens
@@ -36,7 +36,7 @@ def draw_survival(survival: list[dict[str, Any]]) -> Figure:
             )  # fmt: skip
         axes.set_ylim(0, 1.05)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel(f"layer, {phase}", fontsize=9)
         axes.set_ylabel("share left", fontsize=9)
         clean(axes)
@@ -53,13 +53,13 @@ def draw_tokens(step: StepTokens, texts: tuple[str, ...] | None) -> Figure:
     figure = Figure(figsize=(12, height), dpi=100, layout="constrained", facecolor="none")
     panels = figure.subplots(maps, 1, squeeze=False, sharex=True)[:, 0]
     shades = ListedColormap([(*_rgb(COLOURS[0]), share) for share in np.linspace(0.08, 1, 64)])
-    drawn = _map(panels[0], _grouped(step.alive.astype(np.float64)), context, shades, (0.0, 1.0))
-    figure.colorbar(drawn, ax=panels[0], label="tokens read", pad=0.01)
+    drawn = _map(panels[0], _grouped(step.alive.astype(np.float64)), context, shades, Normalize(0, 1))
+    _key(figure, drawn, panels[0], "share read")
     if step.importance is not None:
         top = np.nanmax(step.importance, axis=1, keepdims=True, initial=0, where=~np.isnan(step.importance))
-        scaled = _grouped(step.importance / np.where(top > 0, top, 1))
-        drawn = _map(panels[1], scaled, context, "viridis", (0.0, 1.0))
-        figure.colorbar(drawn, ax=panels[1], label="importance / largest", pad=0.01)
+        scaled = _grouped(np.where(top > 0, step.importance / np.where(top > 0, top, 1), np.nan))
+        drawn = _map(panels[1], scaled, context, "viridis", PowerNorm(0.5, 0, 1))
+        _key(figure, drawn, panels[1], "importance / largest")
     if named and texts is not None:
         labels = [plain(text.strip() or " ") for text in texts[:context]]
         panels[-1].set_xticks(np.arange(context) + 0.5, labels, rotation=90, fontsize=8)
@@ -68,10 +68,10 @@ def draw_tokens(step: StepTokens, texts: tuple[str, ...] | None) -> Figure:
     return figure
 
 
-def _map(axes: Axes, table: Floats, context: int, colours: Any, limits: tuple[float, float]) -> Any:
+def _map(axes: Axes, table: Floats, context: int, colours: Any, scale: Normalize) -> Any:
     edges = np.linspace(0, context, table.shape[1] + 1)
     drawn = axes.pcolormesh(
-        edges, np.arange(len(table) + 1), np.ma.masked_invalid(table), cmap=colours, vmin=limits[0], vmax=limits[1],
+        edges, np.arange(len(table) + 1), np.ma.masked_invalid(table), cmap=colours, norm=scale,
         rasterized=True,
     )  # fmt: skip
     axes.invert_yaxis()
@@ -81,6 +81,13 @@ def _map(axes: Axes, table: Floats, context: int, colours: Any, limits: tuple[fl
     clean(axes)
     axes.grid(visible=False)
     return drawn
+
+
+def _key(figure: Figure, drawn: Any, axes: Axes, label: str) -> None:
+    key = figure.colorbar(drawn, ax=axes, pad=0.01)
+    key.set_label(label, fontsize=9, color=INK)
+    key.ax.tick_params(colors=INK, labelsize=8)
+    key.outline.set_edgecolor(INK)
 
 
 def _grouped(table: Floats) -> Floats:

@@ -25,6 +25,19 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--policy", help="policy preset, TOML file, or FILE.py:Class (default: by kind of model)")
     add_set_option(parser)
     parser.add_argument("--compare", metavar="POLICY", help="also run this policy on the same arch, e.g. dense")
+    parser.add_argument(
+        "--energy",
+        default="first-principles",
+        metavar="PROFILE",
+        help="constants of energy and area: first-principles, spatten40nm-calibrated, or a TOML file",
+    )
+    parser.add_argument(
+        "--power-window",
+        type=int,
+        default=1000,
+        metavar="CYCLES",
+        help="window of the peak power (default: 1000 cycles)",
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="report folder (default: reports/WORKLOAD-POLICY-ARCH)")
     parser.add_argument(
         "--events",
@@ -36,7 +49,7 @@ def add_parser(commands: Any) -> None:
 
 
 #: Options that the numbers of a run depend on.
-_NUMBERS = ("arch", "policy", "set", "compare")
+_NUMBERS = ("arch", "policy", "set", "compare", "energy", "power_window")
 
 
 def command_of(options: argparse.Namespace) -> str:
@@ -45,7 +58,7 @@ def command_of(options: argparse.Namespace) -> str:
     for name in _NUMBERS:
         value = getattr(options, name)
         for each in value if isinstance(value, list) else [value]:
-            words += [] if each is None else [f"--{name}", each]
+            words += [] if each is None else [f"--{name.replace('_', '-')}", str(each)]
     return shlex.join(words)
 
 
@@ -55,6 +68,8 @@ def run(options: argparse.Namespace) -> None:
 
     from sparcade.arch import load_arch
     from sparcade.cli.progress import Stages
+    from sparcade.energy import load_profile
+    from sparcade.energy.watts import check_window
     from sparcade.errors import ConfigError
     from sparcade.evaluation import default_policy, evaluate
     from sparcade.policy import load_policy, policy_name
@@ -64,7 +79,8 @@ def run(options: argparse.Namespace) -> None:
     from sparcade.trace import AttentionTrace
 
     arch_settings, policy_settings = split_settings(options.set)
-    arch = load_arch(options.arch, arch_settings)
+    arch, profile = load_arch(options.arch, arch_settings), load_profile(options.energy)
+    check_window(options.power_window)
     source = load_source(options.target)
     trace = policy = None
     if isinstance(source, AttentionTrace):
@@ -92,7 +108,15 @@ def run(options: argparse.Namespace) -> None:
             remedy="--events events.csv.gz",
         )
     with Stages() as stages:
-        evaluation = evaluate(source, arch, policy=policy, compare=compare, step=stages.step)
+        evaluation = evaluate(
+            source,
+            arch,
+            policy=policy,
+            compare=compare,
+            profile=profile,
+            window_cycles=options.power_window,
+            step=stages.step,
+        )
         stages.step("report", 0.0)
         result = evaluation.to_dict()
         files = write_report(folder, evaluation, result, trace, command=command_of(options))

@@ -124,9 +124,10 @@ def _read_table(path: Path) -> pd.DataFrame:
     with path.open(encoding="utf-8", newline="") as stream:
         names = stream.readline().rstrip("\n").split(",")
     missing = {name: [""] for name in names if name != "text"}
-    return pd.read_csv(
+    frame: pd.DataFrame = pd.read_csv(
         path, keep_default_na=False, na_values=missing, dtype={"text": str}, lineterminator="\n", **EXACT_FLOATS
     )  # fmt: skip
+    return frame
 
 
 def summary(analysis: Analysis) -> str:

@@ -55,7 +55,7 @@ figcaption, .note {{ color: var(--pale); font-size: .9em; }}
 .bad {{ color: var(--bad); }}
 table {{ border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }}
 th, td {{ padding: .25em .6em; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }}
-th {{ background: var(--soft); position: sticky; top: 0; }}
+th {{ white-space: nowrap; background: var(--soft); position: sticky; top: 0; }}
 th button {{ all: unset; cursor: pointer; font-weight: bold; }}
 section > input {{ margin: .4em 0; }}
 th button:focus-visible {{ outline: 2px solid; }}

@@ -20,7 +20,7 @@ _ENERGY_GROUPS = {
     "Q x K, prob x V": ("qk", "pv"),
     "softmax": ("softmax",),
     "top-k, importance": ("topk", "importance"),
-    "leakage": ("leakage",),
+    "leakage, control": ("leakage", "control"),
 }
 _GROUP_COLOURS = (COLOURS[0], COLOURS[5], COLOURS[3], COLOURS[1], COLOURS[4], COLOURS[2], GREY)
 

@@ -125,8 +125,8 @@ def tiles(result: Result) -> Iterator[tuple[str, str, str]]:
     )
     if "power_watts" in result:
         power = result["power_watts"]
-        note = f"peak {power['peak']:.3g} W over {power['window_cycles']:,} cycles"
-        yield "average power", quantity(power["average"], "W"), note
+        note = f"{power['average_low']:.3g} to {power['average_high']:.3g} W; peak {power['peak']:.3g} W"
+        yield "average power", f"{power['average']:.3g} W", note
     if "area_mm2" in result:
         area = result["area_mm2"]["total"]
         yield "area", f"{area['value']:.3g} mm²", f"{area['low']:.3g} to {area['high']:.3g} mm²"
@@ -278,11 +278,27 @@ def _energy(result: Result) -> str:
     profile = result["energy_profile"]
     label = f"<p>{escape(str(profile['label']))}</p>" if isinstance(profile.get("label"), str) else ""
     parts = [label, html_figure(draw_energy(result), "energy", caption), html_table(pd.DataFrame(rows))]
-    if "area_mm2" in result:
-        area = [{"block": name.replace("_", " "), "area [mm²]": each["value"], "low [mm²]": each["low"],
-                 "high [mm²]": each["high"]} for name, each in result["area_mm2"].items()]  # fmt: skip
-        parts.append(html_table(pd.DataFrame(area)))
+    if "power_watts" in result:
+        watts = result["power_watts"]
+        parts.append(
+            f"<p>Power: {watts['average']:.3g} W in the mean "
+            f"({watts['average_low']:.3g} to {watts['average_high']:.3g}), peak {watts['peak']:.3g} W ({watts['peak_low']:.3g} to {watts['peak_high']:.3g}) in the "
+            f"{watts['window_cycles']:,} cycles from cycle {watts['peak_at_cycle']:,}.</p>"
+        )
+    tables = {"area by block [mm²]": result.get("area_mm2", {})}
+    power = result.get("block_power_watts", {})
+    tables |= {"power by block [W]": power.get("blocks", {}), "power by kind [W]": power.get("kinds", {})}
+    parts.append(
+        f'<div class="pair">{"".join(_estimates(title, table) for title, table in tables.items() if table)}</div>'
+    )
     return "".join(parts)
+
+
+def _estimates(title: str, table: dict[str, dict[str, float]]) -> str:
+    """Values with their ranges."""
+    rows = [{title: name.replace("_", " "), **{key: each[key] for key in ("value", "low", "high")}}
+            for name, each in table.items()]  # fmt: skip
+    return f"<div>{html_table(pd.DataFrame(rows))}</div>"
 
 
 def _stalls(result: Result) -> str:

@@ -1,6 +1,7 @@
 """What the page of a run needs beyond result.json: detail.json.gz in its folder.
 
-The command, who survived where, the importance of the tokens, their texts, and the layers of the compared run.
+The command, who survived where, the importance of the tokens, their texts, the layers of the compared run, and what the
+modules did in a short window.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from sparcade.accelerator.result import KINDS
 from sparcade.energy import PARTS
 from sparcade.errors import ConfigError
 from sparcade.evaluation import PHASES, Evaluation
+from sparcade.report.pipeline_figure import pipeline_table
 from sparcade.trace import AttentionTrace
 
 DETAIL = "detail.json.gz"
@@ -57,6 +59,7 @@ class Detail:
     sequences: tuple[SequenceTokens, ...]
     sequence_count: int
     compared: list[dict[str, Any]]  #: layers of the compared run
+    pipeline: dict[str, Any] | None  #: `pipeline_table` of a short window, where one was kept
 
 
 def detail_of(evaluation: Evaluation, trace: AttentionTrace | None, command: str) -> dict[str, Any]:
@@ -71,6 +74,7 @@ def detail_of(evaluation: Evaluation, trace: AttentionTrace | None, command: str
         "sequence_count": count,
         "sequences": [_sequence(evaluation, trace, index) for index in range(min(count, MOST_SEQUENCES))],
         "compared": _compared(evaluation),
+        "pipeline": pipeline_table(evaluation.excerpt) if evaluation.excerpt else None,
     }
 
 
@@ -97,6 +101,7 @@ def read_detail(path: Path) -> Detail:
             sequences=tuple(map(_read_sequence, value["sequences"])),
             sequence_count=value["sequence_count"],
             compared=value["compared"],
+            pipeline=value["pipeline"],
         )
     except (ValueError, KeyError, TypeError, AttributeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ConfigError(

@@ -25,6 +25,7 @@ from sparcade.report.html import (
     shown,
 )
 from sparcade.report.layer_figure import draw_layers
+from sparcade.report.pipeline_figure import pipeline_figure
 from sparcade.report.run_figures import (
     BOUND_LABELS,
     KIND_LABELS,
@@ -83,6 +84,7 @@ def run_page(result: Result, detail: Detail | None, accuracy: AccuracyReport | N
         "DRAM traffic": _traffic(result),
         "Energy and area": _energy(result),
         "Stalls": _stalls(result),
+        "Pipeline": _pipeline(detail),
         "Layers": _layers(result, detail),
         "Survivors": _survivors(result, detail),
         "Accuracy": _accuracy(result, accuracy),
@@ -282,8 +284,9 @@ def _energy(result: Result) -> str:
         watts = result["power_watts"]
         parts.append(
             f"<p>Power: {watts['average']:.3g} W in the mean "
-            f"({watts['average_low']:.3g} to {watts['average_high']:.3g}), peak {watts['peak']:.3g} W ({watts['peak_low']:.3g} to {watts['peak_high']:.3g}) in the "
-            f"{watts['window_cycles']:,} cycles from cycle {watts['peak_at_cycle']:,}.</p>"
+            f"({watts['average_low']:.3g} to {watts['average_high']:.3g}), peak {watts['peak']:.3g} W "
+            f"({watts['peak_low']:.3g} to {watts['peak_high']:.3g}) in the {watts['window_cycles']:,} cycles "
+            f"from cycle {watts['peak_at_cycle']:,}.</p>"
         )
     tables = {"area by block [mm²]": result.get("area_mm2", {})}
     power = result.get("block_power_watts", {})
@@ -328,6 +331,17 @@ def layer_table(result: Result) -> pd.DataFrame:
     frame = pd.DataFrame(result["layers"])
     energy = sum(frame[f"energy_{part}_joules"] for part in PARTS)
     return frame[list(_LAYER_COLUMNS)].assign(**{"energy [µJ]": energy * 1e6}).rename(columns=_LAYER_COLUMNS)
+
+
+def _pipeline(detail: Detail | None) -> str:
+    """What the modules did in a short window, cycle by cycle."""
+    if detail is None or detail.pipeline is None:
+        return ""
+    text = (
+        "<p>A window of the run, module by module; full colour is work, pale a stall. The whole run, with queues and "
+        "flows: <code>sparcade run ... --timeline FILE.json.gz</code>.</p>"
+    )
+    return text + html_figure(pipeline_figure(detail.pipeline), "pipeline", "Modules over cycles, in a window.")
 
 
 def _layers(result: Result, detail: Detail | None) -> str:

@@ -281,9 +281,10 @@ def _energy(result: Result) -> str:
     if "power_watts" in result:
         watts = result["power_watts"]
         parts.append(
-            f"<p>Power: {watts['average']:.3g} W in the mean "
-            f"({watts['average_low']:.3g} to {watts['average_high']:.3g}), peak {watts['peak']:.3g} W ({watts['peak_low']:.3g} to {watts['peak_high']:.3g}) in the "
-            f"{watts['window_cycles']:,} cycles from cycle {watts['peak_at_cycle']:,}.</p>"
+            f"<p>Power: {watts['average']:.3g} W in the mean ({watts['average_low']:.3g} to "
+            f"{watts['average_high']:.3g}), peak {watts['peak']:.3g} W ({watts['peak_low']:.3g} to "
+            f"{watts['peak_high']:.3g}) in the {watts['window_cycles']:,} cycles from cycle "
+            f"{watts['peak_at_cycle']:,}.</p>"
         )
     tables = {"area by block [mm²]": result.get("area_mm2", {})}
     power = result.get("block_power_watts", {})

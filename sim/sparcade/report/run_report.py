@@ -20,6 +20,11 @@ from sparcade.report.layer_figure import draw_layers
 from sparcade.report.run_page import comparison_table, layer_table, phase_table, run_page, title_of
 
 RESULT = "result.json"
+#: What the page reads of a result; the other parts came later.
+_PARTS = frozenset((
+    "workload", "arch", "arch_hash", "energy_profile", "total", "phases", "bounds", "layers", "heads", "output_errors",
+    "saturated_elements", "comparison", "assumptions", "invariants_held", "package_version", "model_version",
+))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,15 +80,17 @@ def read_run(path: Path) -> RunReport:
     """
     try:
         result = parse_json(path.read_text(encoding="utf-8"))
-        known = (result["schema"], result["schema_version"]) == (SCHEMA, SCHEMA_VERSION)
-    except (ValueError, KeyError, TypeError):
+        known = (result["schema"], result["schema_version"]) == (SCHEMA, SCHEMA_VERSION) and result.keys() >= _PARTS
+    except (ValueError, KeyError, TypeError, AttributeError):
         result, known = None, False
     if not known:
         raise ConfigError(
             "this is no result of a run",
             where=str(path),
             expected=f"{SCHEMA}, version {SCHEMA_VERSION}, as 'sparcade run' writes it",
-            got="another version" if isinstance(result, dict) and result.get("schema") == SCHEMA else "something else",
+            got="another version, or a part of one"
+            if isinstance(result, dict) and result.get("schema") == SCHEMA
+            else "something else",
             remedy="run it again",
         )
     detail, accuracy = path.with_name(DETAIL), path.with_name(accuracy_report.RESULT)

@@ -3,6 +3,7 @@
 # make test-rtl  all selections of the RTL's bench: those of the bundled traces, and thousands more
 # make synth  the published table of area, depth, timing and power of the RTL (8 minutes)
 # make accuracy  the published accuracy curves (an hour)
+# make docs  what README and docs show of the code, written anew; make gallery: the pictures alone
 # make lint  ruff and mypy, warnings are errors
 
 PYTHON ?= python3.11
@@ -10,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TRACES := minilm stories260k gpt2-tiny
 
-.PHONY: run test test-rtl lint survivors synth traces accuracy clean
+.PHONY: run test test-rtl lint survivors synth traces accuracy docs gallery clean
 
 run: $(VENV)/.base
 	@for trace in $(TRACES); do $(BIN)/sparcade run $$trace --compare dense || exit $$?; done
@@ -65,6 +66,16 @@ survivors: $(VENV)/.base
 # The committed synthesis of the top-k engine; wants opensta and qflow-tech-osu018 from the system.
 synth: $(VENV)/.dev
 	$(BIN)/sparcade rtl synth --score-bits 12,32 --out reports/published/rtl_synth
+
+docs: gallery
+	$(BIN)/python tests/test_readme.py
+	$(BIN)/python docs/make_reference.py
+	$(BIN)/python tests/workload/test_docs.py
+	$(BIN)/python tests/workloads/test_published_accuracy.py
+	$(BIN)/python tests/dram/test_docs.py
+
+gallery: $(VENV)/.dev
+	$(BIN)/python docs/make_gallery.py
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { \

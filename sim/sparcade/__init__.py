@@ -20,8 +20,13 @@ if TYPE_CHECKING:
     from sparcade.arch import Arch, load_arch
     from sparcade.bundled import bundled_trace
     from sparcade.dram import DramSystem, load_device
+    from sparcade.energy import EnergyProfile, load_profile
     from sparcade.evaluation import Evaluation, evaluate
     from sparcade.policy import Policy, Structure, TopK, apply, load_policy
+    from sparcade.report.diff import Diff, diff
+    from sparcade.report.folder import write_report
+    from sparcade.report.timeline import parse_window, timeline
+    from sparcade.sources import load_source
     from sparcade.sweep import SweepResult, pareto_front, progress_line, read_sweep
     from sparcade.trace import AttentionTrace, synthesize
     from sparcade.workload import Workload
@@ -32,7 +37,9 @@ __all__ = [
     "MODEL_VERSION",
     "Arch",
     "AttentionTrace",
+    "Diff",
     "DramSystem",
+    "EnergyProfile",
     "Evaluation",
     "Policy",
     "RunResult",
@@ -42,16 +49,22 @@ __all__ = [
     "Workload",
     "apply",
     "bundled_trace",
+    "diff",
     "evaluate",
     "load_arch",
     "load_device",
     "load_policy",
+    "load_profile",
+    "load_source",
     "pareto_front",
+    "parse_window",
     "progress_line",
     "read_sweep",
     "simulate",
     "sweep",
     "synthesize",
+    "timeline",
+    "write_report",
 ]
 
 _HOMES = {
@@ -59,8 +72,13 @@ _HOMES = {
     "arch": ("Arch", "load_arch"),
     "bundled": ("bundled_trace",),
     "dram": ("DramSystem", "load_device"),
+    "energy": ("EnergyProfile", "load_profile"),
     "evaluation": ("Evaluation", "evaluate"),
     "policy": ("Policy", "Structure", "TopK", "apply", "load_policy"),
+    "report.diff": ("Diff", "diff"),
+    "report.folder": ("write_report",),
+    "report.timeline": ("parse_window", "timeline"),
+    "sources": ("load_source",),
     "sweep": ("SweepResult", "pareto_front", "progress_line", "read_sweep"),
     "trace": ("AttentionTrace", "synthesize"),
     "workload": ("Workload",),

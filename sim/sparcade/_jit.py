@@ -61,9 +61,10 @@ def _cache_folder() -> Path | None:
 
 def _source_hash() -> str:
     """Hash of every file in a folder where a kernel lives: kernels, and the constants they compile in."""
-    root = Path(__file__).parent
-    kernels = [path for path in root.rglob("*.py") if b"_jit import kernel" in path.read_bytes()]
-    digest = hashlib.sha256(Path(__file__).read_bytes())
+    here = Path(__file__)
+    root = here.parent
+    kernels = [path for path in root.rglob("*.py") if path != here and b"_jit import kernel" in path.read_bytes()]
+    digest = hashlib.sha256(here.read_bytes())
     for path in sorted({file for kernel_file in kernels for file in kernel_file.parent.glob("*.py")}):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Preset files: TOML in the `presets` folder of a package, named by their stem."""
+"""Preset files: TOML in a folder of a package, named by their stem."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from sparcade.errors import ConfigError, did_you_mean
 
 #: Command-line options that are not called like their kind.
 _OPTIONS = {"dram": "--preset"}
+#: Folders that are not called `presets`.
+_FOLDERS = {"energy": "profiles"}
 
 
 def preset_names(kind: str) -> list[str]:
-    """Names of the presets of a kind ("arch", "policy" or "dram")."""
+    """Names of the presets of a kind ("arch", "policy", "dram" or "energy")."""
     return sorted(path.stem for path in _folder(kind).glob("*.toml"))
 
 
@@ -41,4 +43,4 @@ def preset_path(kind: str, name: str) -> Path:
 
 
 def _folder(kind: str) -> Path:
-    return Path(__file__).parent / kind / "presets"
+    return Path(__file__).parent / kind / _FOLDERS.get(kind, "presets")

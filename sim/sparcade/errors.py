@@ -1,13 +1,19 @@
-"""Errors a user can act on: each says what is wrong, where, what was expected, what was got, and the remedy."""
+"""Errors a user can act on: each says what is wrong, where, what was expected, what was got, the remedy, and the page.
+
+A class of errors names its page of docs/; `sparcade docs PAGE` prints it, from the wheel too.
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
+from typing import ClassVar
 
 
 class SparcadeError(Exception):
     """Bad input. The command line prints it without a traceback and exits with code 2."""
+
+    page: ClassVar[str] = "README"  #: of docs/, without its ending: what helps
 
     def __init__(self, what: str, *, where: str, expected: str, got: str, remedy: str) -> None:
         self.what, self.where, self.expected, self.got, self.remedy = (
@@ -15,7 +21,8 @@ class SparcadeError(Exception):
         )
         super().__init__(
             f"{self.what}\n  where:    {self.where}\n  expected: {self.expected}\n"
-            f"  got:      {self.got}\n  remedy:   {self.remedy}"
+            f"  got:      {self.got}\n  remedy:   {self.remedy}\n"
+            f"  see:      docs/{self.page}.md (sparcade docs {self.page})"
         )
 
     def __reduce__(self) -> tuple[Callable[..., SparcadeError], tuple[object, ...]]:
@@ -40,6 +47,12 @@ class ConfigError(SparcadeError):
     """A setting of an arch or a policy that does not exist or that the hardware cannot do."""
 
 
+class MissingError(ConfigError):
+    """A package or a tool that a command needs and that is not installed."""
+
+    page = "doctor"
+
+
 def unknown_name(what: str, name: str, known: Iterable[str], *, where: str) -> ConfigError:
     """The error for a name that does not exist, with the nearest one that does."""
     names = list(known)
@@ -55,21 +68,37 @@ def unknown_name(what: str, name: str, known: Iterable[str], *, where: str) -> C
 class TraceError(SparcadeError):
     """A trace folder that is damaged, foreign or inconsistent."""
 
+    page = "traces"
+
 
 class PolicyError(SparcadeError):
     """A policy that raised, or returned something the protocol does not allow."""
+
+    page = "policies"
 
 
 class WorkloadError(SparcadeError):
     """A workload that is damaged, inconsistent, or too large for the arch."""
 
+    page = "workloads"
+
 
 class StreamError(SparcadeError):
     """A DRAM request stream that is malformed, or leaves the device."""
 
+    page = "dram"
+
 
 class SweepError(SparcadeError):
     """A sweep that can't go on: results that can't be written, or that contradict each other."""
+
+    page = "sweeps"
+
+
+class ResultError(SparcadeError):
+    """A result of a run that is missing, damaged, or of another version."""
+
+    page = "diff"
 
 
 class InvariantError(Exception):

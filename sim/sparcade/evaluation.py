@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,10 +12,24 @@ import pandas as pd
 from sparcade._files import content_hash
 from sparcade.accelerator import RunResult, simulate
 from sparcade.accelerator.bounds import bound_cycles, bounds_frame
+from sparcade.accelerator.events import EventLog, Excerpt, record_events, record_excerpt
 from sparcade.accelerator.invariants import INVARIANTS
 from sparcade.accelerator.result import KINDS, bits_needed, bytes_moved
 from sparcade.arch import Arch
-from sparcade.energy import PARTS, EnergyProfile, energy_joules, load_profile
+from sparcade.energy import (
+    PARTS,
+    WINDOW_CYCLES,
+    EnergyProfile,
+    Estimate,
+    area_mm2,
+    block_power,
+    energy_estimates,
+    energy_joules,
+    load_profile,
+    power,
+    total,
+)
+from sparcade.energy.model import buffer_memory
 from sparcade.errors import InvariantError
 from sparcade.policy import OutputError, Policy, PolicyResult, apply, load_policy, output_errors
 from sparcade.trace import AttentionTrace
@@ -30,6 +44,7 @@ KV = ("k_msb", "k_lsb", "v")
 PHASES = ("prefill", "decode")
 ENERGY_LAW = "energies of the parts and layers sum to the total"
 Step = Callable[[str, float], None]
+Log = Literal["nothing", "excerpt", "events"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +57,9 @@ class Evaluation:
     errors: tuple[OutputError, ...] = ()
     baseline: RunResult | None = None  #: the compared policy on the same arch
     notes: tuple[str, ...] = ()  #: what the trace says about itself that the numbers rest on
+    window_cycles: int = WINDOW_CYCLES  #: over which the peak of power is taken
+    excerpt: Excerpt | None = None  #: a short window of the run, cycle by cycle
+    events: EventLog | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain, deterministic tables: no time, path or host name."""
@@ -60,11 +78,10 @@ class Evaluation:
             },
             "arch": arch.to_dict(),
             "arch_hash": content_hash(arch.to_dict()),
-            "energy_profile": {
-                name: {"value": constant.value, "unit": constant.unit, "source": constant.source}
-                for name in self.profile.__slots__
-                if not isinstance(constant := getattr(self.profile, name), str)
-            },
+            "energy_profile": self.profile.to_dict(),
+            "area_mm2": self.area(),
+            "power_watts": power(self.run, self.profile, self.window_cycles).to_dict(),
+            "block_power_watts": self.block_power(),
             "total": self.part(self.run, None),
             "phases": {name: self.part(self.run, name) for name in PHASES if self.run.phase(name).any()},
             "idle_cycles": self.run.idle(),
@@ -86,8 +103,12 @@ class Evaluation:
             *arch.dram.sources,
             *arch.departures,
             f"top-k engine {arch.topk.engine!r}: {arch.topk.source}",
-            f"energy {self.profile.name!r}, {self.profile.node}: published circuits, not fitted to SpAtten",
+            self.profile.label,
+            "low and high of energy, power and area: all constants at the end of their ranges at once",
         ]
+        for name, buffer in (("key", arch.key_sram), ("value", arch.value_sram)):
+            if not buffer_memory(buffer, arch).is_fitted:
+                notes.append(f"a bank of the {name} SRAM is outside the range of CACTI's fit: extrapolated")
         if self.replay is not None:
             notes += ["open loop: later layers saw the model's unpruned inputs", *self.notes]
         shape = self.run.workload.shape
@@ -102,7 +123,7 @@ class Evaluation:
     def part(self, run: RunResult, phase: str | None) -> dict[str, Any]:
         """Counters and derived figures of a phase, or of the whole run."""
         counters = run.total(None if phase is None else run.phase(phase))
-        energy = energy_joules(counters, arch=run.arch, profile=self.profile)
+        energy = energy_estimates(counters, arch=run.arch, profile=self.profile)
         seconds = counters["cycles"] / (run.arch.clock_ghz * 1e9)
         moved = bytes_moved(counters, run.arch)
         dense = dense_kv_bits(run, phase)
@@ -119,10 +140,24 @@ class Evaluation:
             "kv_reduction_vs_dense_fp32": dense * 32 / needed,
             "achieved_gbps": moved / seconds / 1e9,
             "peak_gbps": run.arch.peak_gbps,
-            "energy_joules": energy,
-            "energy_total_joules": sum(energy.values()),
+            "energy_joules": {name: joules.value for name, joules in energy.items()},
+            "energy_low_joules": {name: joules.low for name, joules in energy.items()},
+            "energy_high_joules": {name: joules.high for name, joules in energy.items()},
+            "energy_total_joules": sum(joules.value for joules in energy.values()),
+            "energy_total_low_joules": sum(joules.low for joules in energy.values()),
+            "energy_total_high_joules": sum(joules.high for joules in energy.values()),
             "executed_tops": 2 * (counters["macs_qk"] + counters["macs_pv"]) / seconds / 1e12,
         }
+
+    def area(self) -> dict[str, dict[str, float]]:
+        """Area of each block and in all [mm2]."""
+        blocks = area_mm2(self.run.arch, self.profile)
+        return _tables({**blocks, "total": total(blocks.values())})
+
+    def block_power(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Average power [W] by block of the paper's Fig. 13, and by logic, SRAM and DRAM as in its Table II."""
+        watts = block_power(self.run.total(), arch=self.run.arch, profile=self.profile)
+        return {"blocks": _tables(watts.blocks), "kinds": _tables(watts.kinds)}
 
     def comparison(self) -> dict[str, Any]:
         """Ratios over the baseline on the same arch, with the bandwidth of both; empty without one."""
@@ -166,6 +201,10 @@ class Evaluation:
         return {"cycles": cycles, "module": module, "share": cycles[module] / self.run.cycles}
 
 
+def _tables(estimates: dict[str, Estimate]) -> dict[str, dict[str, float]]:
+    return {name: estimate.to_dict() for name, estimate in estimates.items()}
+
+
 def compare_parts(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
     """Ratios of two parts, as `Evaluation.part` gives them, with cycles and bandwidth of the baseline."""
     return {
@@ -192,7 +231,10 @@ def evaluate(
     *,
     policy: Policy | None = None,
     compare: Policy | None = None,
+    profile: EnergyProfile | None = None,
+    window_cycles: int = WINDOW_CYCLES,
     step: Step | None = None,
+    log: Log = "nothing",
 ) -> Evaluation:
     """Run the main job.
 
@@ -200,7 +242,10 @@ def evaluate(
     ----------
     source : a trace, replayed under `policy`; or a workload, timed as it is.
     compare : a policy that is replayed and timed on the same arch; needs a trace.
+    profile : constants of energy and area; by default `first-principles`.
+    window_cycles : over which the peak of power is taken.
     step : called with the name of the stage and the fraction done.
+    log : what to record of the run on the way: an excerpt, or all events (and the excerpt).
     """
 
     def stage(name: str) -> Callable[[float], None]:
@@ -209,14 +254,15 @@ def evaluate(
         step(name, 0.0)
         return lambda fraction: step(name, fraction)
 
-    profile = load_profile()
+    profile = profile or load_profile()
     if isinstance(source, Workload):
         check_cascade(source)
-        return Evaluation(run=simulate(source, arch, stage("simulate")), profile=profile)
+        timed = _run(source, arch, stage("simulate"), log)
+        return Evaluation(**timed, profile=profile, window_cycles=window_cycles)
     policy = policy or load_policy(default_policy(source))
     replay = apply(source, policy, stage("replay"))
     reference = apply(source, load_policy("dense-fp32"), stage("float reference"))
-    run = simulate(replay.workload, arch, stage("simulate"))
+    timed = _run(replay.workload, arch, stage("simulate"), log)
     baseline = None
     if compare is not None:
         baseline = simulate(
@@ -225,7 +271,26 @@ def evaluate(
     errors = tuple(output_errors(replay, reference))
     excerpt = source.manifest.model.excerpt
     notes = (f"{excerpt}: schedules over the layers run over these alone",) if excerpt else ()
-    return Evaluation(run=run, profile=profile, replay=replay, errors=errors, baseline=baseline, notes=notes)
+    return Evaluation(
+        **timed,
+        profile=profile,
+        replay=replay,
+        errors=errors,
+        baseline=baseline,
+        notes=notes,
+        window_cycles=window_cycles,
+    )
+
+
+def _run(workload: Workload, arch: Arch, progress: Callable[[float], None], log: Log) -> dict[str, Any]:
+    """The fields of an `Evaluation` that one simulation gives."""
+    if log == "nothing":
+        return {"run": simulate(workload, arch, progress)}
+    if log == "excerpt":
+        run, excerpt = record_excerpt(workload, arch, progress)
+        return {"run": run, "excerpt": excerpt}
+    events = record_events(workload, arch, progress)
+    return {"run": events.run, "excerpt": events.excerpt(), "events": events}
 
 
 def default_policy(trace: AttentionTrace) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sparcade.errors import SparcadeError, did_you_mean
+from sparcade.errors import ConfigError, SparcadeError, did_you_mean
 
 if TYPE_CHECKING:
     from sparcade.trace import AttentionTrace
@@ -48,3 +49,34 @@ def load_source(target: str) -> AttentionTrace | Workload:
         got="no such file or name",
         remedy=did_you_mean(target, [*bundled_names(), *workload_names()], "check the path"),
     )
+
+
+def load_workload(
+    target: str,
+    policy: str | None = None,
+    settings: Sequence[str] = (),
+    progress: Callable[[float], None] | None = None,
+) -> Workload:
+    """The workload of a target: itself, or what a trace is under a policy (None: by the kind of model).
+
+    Raises
+    ------
+    SparcadeError
+        When there is no such target or policy, or a policy is given for a workload.
+    """
+    from sparcade.evaluation import default_policy
+    from sparcade.policy import apply, load_policy
+    from sparcade.trace import AttentionTrace
+
+    source = load_source(target)
+    if isinstance(source, AttentionTrace):
+        return apply(source, load_policy(policy or default_policy(source), settings), progress).workload
+    if policy or settings:
+        raise ConfigError(
+            "a workload already holds its policy",
+            where=f"{target} with --policy or --set policy.*",
+            expected="a trace to replay",
+            got="a workload",
+            remedy="name the trace, or leave these options out",
+        )
+    return source

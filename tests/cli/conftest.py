@@ -34,7 +34,7 @@ def refused(place: Path, capsys: pytest.CaptureFixture[str]) -> Refused:
         printed, error = capsys.readouterr()
         assert printed == ""
         labels = [line.split(":")[0].strip() for line in error.splitlines()]
-        assert labels == ["error", "where", "expected", "got", "remedy"], error
+        assert labels == ["error", "where", "expected", "got", "remedy", "see"], error
         assert all(line.partition(":")[2].strip() for line in error.splitlines()), error
         assert [word for word in words if word not in error] == [], error
         assert contents(place) == before

@@ -50,7 +50,7 @@ def outcome(place: Path, target: str, *options: str) -> Json | None:
         assert error.getvalue() == ""
         return dict(json.loads((place / "out" / "result.json").read_text()))
     labels = [line.split(":")[0].strip() for line in error.getvalue().splitlines()]
-    assert (code, labels) == (2, ["error", "where", "expected", "got", "remedy"]), error.getvalue()
+    assert (code, labels) == (2, ["error", "where", "expected", "got", "remedy", "see"]), error.getvalue()
     assert out.getvalue() == ""
     assert contents(place) == before
     return None

@@ -30,6 +30,7 @@ from oracles.pipeline_work import (
     engine_passes,
     pass_sizes,
     plan,
+    released_passes,
 )
 from sparcade.accelerator.counters import COUNTERS, Count
 from sparcade.arch.parameters import Arch
@@ -995,6 +996,8 @@ class Cascade:
         n = row.table[f"{what}_n"]
         sizes = pass_sizes(self.workload, row.table[f"{what}_pass_start"], row.table[f"{what}_passes"])
         passes = engine_passes(self.params, sizes, n, CASCADE_BITS)
+        if self.params.engine == "released-serial" and sizes:
+            passes = released_passes(n, row.table[f"{what}_k"], row.index, len(self.workload.rows))
         cycles = cascade_cycles(self.params, n, passes)
         row.counts[Count.CASCADE_BUSY] += cycles
         count_passes(row, passes, n)

@@ -312,6 +312,24 @@ def engine_passes(params: TopKParams, sizes: list[int], n: int, bits: int) -> li
     return sizes
 
 
+@cache
+def released_draws(places: int) -> np.ndarray:
+    """[passes, places] where the released engine takes its pivots: of each selection in the workload, at its place."""
+    return np.random.default_rng(1).random((200, places))
+
+
+def released_passes(n: int, k: int, place: int, places: int) -> list[int]:
+    """List length of each pass over n distinct numbers, until the pivot is the one with k below it."""
+    numbers, sizes = list(range(n)), []
+    for draw in released_draws(places)[:, place].tolist():
+        sizes.append(len(numbers))
+        pivot = numbers[int(draw * len(numbers))]
+        if pivot == k:
+            return sizes
+        numbers = [number for number in numbers if (number > pivot) == (k > pivot) and number != pivot]
+    raise AssertionError("more passes than were drawn")
+
+
 def released_search(params: TopKParams, sizes: list[int]) -> int:
     """Cycles from the start of a selection to its first probability in the released engine."""
     return sum(ceil_div(size, params.lanes) + RELEASED_OVERHEAD for size in sizes)
@@ -422,6 +440,10 @@ def plan(workload: Workload, arch: Arch, geometry: Geometry) -> list[Row]:
             query = changes.query(record, n)
             sizes = pass_sizes(workload, query["pass_start"], query["passes"])
             passes = engine_passes(arch.topk, sizes, query["visible"], arch.topk.score_bits)
+            if arch.topk.engine == "released-serial" and sizes:
+                place = table["query_start"] + n
+                asked = workload.queries[place]  # its counts as they are
+                passes = released_passes(int(asked["visible"]), int(asked["values"]), place, len(workload.queries))
             known = table["queries"] == 1 and arch.key_ids == "workload" and arch.count_rounding == 1
             keeps = kept_where(keys, set(needed), query) if known else kept_spread(query)
             kept = [sum(keeps[i : i + geometry.width]) for i in range(0, len(keeps), geometry.width)]

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sparcade
+from sparcade.energy import load_profile
 from sparcade.errors import ConfigError
 from sparcade.report.sweep_report import read_report
 from sparcade.sweep import Point, load_sweep, points_of, run_sweep
@@ -138,7 +139,8 @@ def test_bounds_of_real_points_hold(tmp_path: Path) -> None:
     workload = sparcade.apply(trace, sparcade.load_policy("spatten")).workload
     for settings in ([], ["dram.channels=2"], ["layout=packed"], ["multipliers=64"], ["dram.kind=ideal"]):
         arch = sparcade.load_arch("spatten", settings)
-        bound, run = least(workload, {}, arch), measure(workload, {}, arch, None)
+        profile = load_profile()
+        bound, run = least(workload, {}, arch, profile), measure(workload, {}, arch, None, profile)
         assert {name for name in BOUNDED if bound[name] > run[name]} == set()
         assert bound["kv_bits_needed"] == run["kv_bits_needed"]
         assert bound["energy_total_joules"] > 0

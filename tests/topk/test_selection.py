@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sparcade.topk import TopKParams, most_passes, select
 from sparcade.topk.cycles import alone_cycles, interval_cycles
 from sparcade.topk.lists import engine_passes
-from sparcade.topk.released import released_search
+from sparcade.topk.released import released_passes, released_search
 
 few_values = st.lists(st.integers(0, 3), min_size=1, max_size=60)
 any_values = st.lists(st.integers(0, 4095), min_size=1, max_size=60)
@@ -56,6 +56,24 @@ def test_sorted_lists_do_not_take_quadratic_time(order: int) -> None:
 def test_released_latency() -> None:
     sizes, offsets = np.array([100, 40]), np.array([0, 2, 2])
     assert released_search(TopKParams(engine="released-serial"), sizes, offsets).tolist() == [7 + 3 + 3 + 3, 0]
+
+
+@pytest.mark.parametrize(("n", "k", "cycles"), [(1024, 512, 258), (1024, 307, 248), (921, 184, 212), (102, 20, 45)])
+def test_the_released_search_has_the_mean_of_its_closed_form(n: int, k: int, cycles: int) -> None:
+    """Passes: H(k) + H(n - k + 1) - 1, here k from 0. Cycles: a Monte Carlo run of the release's latency model."""
+    many = 4000
+    sizes, offsets = released_passes(np.full(many, n), np.full(many, k))
+    harmonic = np.cumsum(1 / np.arange(1, n + 2))
+    assert len(sizes) / many == pytest.approx(harmonic[k] + harmonic[n - k - 1] - 1, rel=0.02)
+    found = released_search(TopKParams(engine="released-serial"), sizes, offsets)
+    assert found.mean() == pytest.approx(cycles, rel=0.02)
+    assert (sizes[offsets[:-1]] == n).all()
+
+
+def test_the_released_search_of_a_kept_list_has_no_pass() -> None:
+    sizes, offsets = released_passes(np.array([0, 5, 7]), np.array([3, 5, 2]))
+    assert offsets.tolist()[:3] == [0, 0, 0]
+    assert sizes[0] == 7
 
 
 def test_radix_select_reads_the_whole_list_once_a_digit() -> None:

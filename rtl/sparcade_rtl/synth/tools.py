@@ -15,6 +15,8 @@ STA_REMEDY = "apt-get install opensta qflow-tech-osu018"
 class SynthesisError(SparcadeError):
     """A tool of the synthesis failed."""
 
+    page = "rtl"
+
 
 def yosys(folder: Path, script: list[str]) -> None:
     """Run commands of Yosys; files are relative to the folder, because YoWASP does not see an absolute /tmp."""

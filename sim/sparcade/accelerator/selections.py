@@ -13,7 +13,7 @@ from sparcade.arch import Arch
 from sparcade.topk.cycles import alone_cycles, interval_cycles
 from sparcade.topk.lists import Lists, engine_passes, make_lists, offsets_of, segment_sums
 from sparcade.topk.params import IMPORTANCE_BITS
-from sparcade.topk.released import released_search
+from sparcade.topk.released import released_passes, released_search
 from sparcade.workload import Workload
 
 Ints = npt.NDArray[np.int64]
@@ -39,10 +39,11 @@ def cascade_selections(workload: Workload, arch: Arch, kind: str, wide: dict[str
     params = replace(arch.topk, score_bits=IMPORTANCE_BITS)
     n, counts = wide[f"{kind}_n"], wide[f"{kind}_passes"]
     starts = wide[f"{kind}_pass_start"]
-    sizes, offsets = engine_passes(params, n, *_passes(workload, starts, counts))
     if params.engine == "released-serial":
+        sizes, offsets = released_passes(np.where(counts > 0, n, 0), wide[f"{kind}_k"])
         cycles = released_search(params, sizes, offsets) + -(-n // params.input_width)
     else:
+        sizes, offsets = engine_passes(params, n, *_passes(workload, starts, counts))
         cycles = alone_cycles(params, np.maximum(n, 1), sizes, offsets) + 1
     return _selections(np.where(counts > 0, cycles, 0), n, sizes, offsets)
 
@@ -55,10 +56,12 @@ def local_selections(
     cycles: with the released engine, from its start to its first probability; else the least from list to list.
     """
     params, visible, values = arch.topk, queries["visible"], queries["values"]
+    if params.engine == "released-serial":
+        listed = np.where(queries["passes"] > 0, workload.queries["visible"].astype(np.int64), 0)  # counts as they are
+        sizes, offsets = released_passes(listed, workload.queries["values"].astype(np.int64))
+        return _selections(released_search(params, sizes, offsets), visible, sizes, offsets)
     starts = workload.queries["pass_start"]
     sizes, offsets = engine_passes(params, visible, *_passes(workload, starts, queries["passes"]))
-    if params.engine == "released-serial":
-        return _selections(released_search(params, sizes, offsets), visible, sizes, offsets)
     kept = np.zeros(int((-(-visible // width))[ranked].sum()), np.uint8)
     known = (wide["queries"] == 1) & (arch.key_ids == "workload") & (arch.count_rounding == 1)
     owner = np.repeat(np.arange(len(known)), wide["queries"])

@@ -97,9 +97,12 @@ class Sram:
     """One of the two vector buffers: `lines` of `multipliers` 12-bit words."""
 
     lines: int = 256  #: each as wide as the array: `multipliers` words
+    #: A line is spread over so many banks: energy and area only, never timing. The paper does not say how it is split;
+    #: with 12 and 512 multipliers a bank is 16 KiB in words of 512 bits, where CACTI's cost of wide words is small.
+    banks: int = 12
 
     def __post_init__(self) -> None:
-        check_counts(self, lines=1 << 24)
+        check_counts(self, lines=1 << 24, banks=1 << 16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +228,16 @@ class Arch:
                 got=str(self.requantise_latency),
                 remedy="raise decided_stages or lower requantise_latency",
             )
+        for name in ("key_sram", "value_sram"):
+            banks = getattr(self, name).banks
+            if self.multipliers * 12 % banks:
+                raise ConfigError(
+                    "a line does not divide over the banks",
+                    where=f"{name}.banks",
+                    expected=f"a divisor of the {self.multipliers * 12} bits of a line (12 per multiplier)",
+                    got=str(banks),
+                    remedy="12 banks divide any line",
+                )
         if not 0 < self.clock_ghz <= 100:
             raise ConfigError(
                 "the clock is not plausible",

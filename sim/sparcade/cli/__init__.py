@@ -7,9 +7,46 @@ import io
 import sys
 from collections.abc import Sequence
 
-from sparcade.cli import accuracy, dram, report, rtl, run, sweep, trace, validate, workload
+from sparcade.cli import (
+    ablate,
+    accuracy,
+    baselines,
+    diff,
+    docs,
+    doctor,
+    dram,
+    e2e,
+    paper,
+    report,
+    rtl,
+    run,
+    sweep,
+    trace,
+    validate,
+    workload,
+)
 from sparcade.errors import SparcadeError
 from sparcade.version import MODEL_VERSION, PACKAGE_VERSION
+
+#: In the order of `--help`.
+_COMMANDS = (
+    run,
+    ablate,
+    baselines,
+    e2e,
+    paper,
+    accuracy,
+    sweep,
+    report,
+    diff,
+    trace,
+    workload,
+    dram,
+    validate,
+    rtl,
+    doctor,
+    docs,
+)
 
 
 def _refused(error: OSError) -> SparcadeError:
@@ -30,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"sparcade {PACKAGE_VERSION}, model {MODEL_VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (run, accuracy, sweep, report, trace, workload, dram, validate, rtl):
+    for module in _COMMANDS:
         module.add_parser(commands)
     options = parser.parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):

@@ -1,87 +1,125 @@
-"""Energy of a run: formulas over its counters. They never influence timing."""
+"""Energy of a run: formulas over its counters, linear in them. They never influence timing."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Literal
 
 from sparcade.accelerator.result import KINDS, bytes_moved
-from sparcade.arch import Arch
-from sparcade.config import build, read_toml
+from sparcade.arch import Arch, Sram
 from sparcade.dram.commands import Command
 from sparcade.dram.power import command_energy
+from sparcade.energy.estimate import NOTHING, Estimate
+from sparcade.energy.profile import EnergyProfile
+from sparcade.energy.sram import Memory, evaluate
 
-_WORD_BITS = 12
-_PJ = 1e-12
+WORD_BITS = 12
 #: Parts of the energy, in the order they are printed.
-PARTS = ("dram", "fetch", "key_sram", "value_sram", "qk", "softmax", "topk", "pv", "importance", "leakage")
+PARTS = (
+    "dram",
+    "fetch",
+    "key_sram",
+    "value_sram",
+    "qk",
+    "softmax",
+    "topk",
+    "pv",
+    "importance",
+    "leakage",
+    "control",
+)
+#: On-chip blocks of the paper's Fig. 13, with the FIFOs and SRAM in each.
+BLOCKS = ("qkv_fetcher", "qk", "softmax", "topk", "pv", "others")
+#: Split of the paper's Table II.
+Kind = Literal["logic", "sram", "dram"]
+_SPLIT: tuple[Kind, ...] = ("logic", "sram", "dram")
+_PJ = 1e-12
+_MW = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Constant:
-    """One energy constant with its unit and source."""
+class BlockPower:
+    """Average power [W] in the paper's two divisions; the blocks sum to logic and SRAM together."""
 
-    value: float
-    unit: str
-    source: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnergyProfile:
-    """Constants of one technology."""
-
-    name: str
-    node: str
-    mac: Constant  #: [pJ/MAC]
-    softmax: Constant  #: [pJ/element]
-    sram_read: Constant  #: [pJ/bit]
-    sram_write: Constant  #: [pJ/bit]
-    fetch: Constant  #: [pJ/bit] FIFOs and crossbars, per bit moved
-    topk: Constant  #: [pJ/element] per element of a pass
-    importance: Constant  #: [pJ/update]
-    leakage: Constant  #: [mW/KiB] of buffer SRAM
-
-
-def load_profile(name: str = "first-principles") -> EnergyProfile:
-    """A bundled profile of constants."""
-    path = Path(__file__).parent / "profiles" / f"{name}.toml"
-    return build(EnergyProfile, read_toml(path), where=path.name)
+    blocks: dict[str, Estimate]  #: by `BLOCKS`, on chip
+    kinds: dict[str, Estimate]  #: "logic", "sram", "dram"
 
 
 def energy_joules(counters: dict[str, int], *, arch: Arch, profile: EnergyProfile) -> dict[str, float]:
-    """Energy by part [J] of any sum of counters (a run, a layer, a phase); linear, so layers add up to the run.
+    """Energy by part [J] of any sum of counters (a run, a layer, a phase); linear, so layers add up to the run."""
+    return {part: energy.value for part, energy in energy_estimates(counters, arch=arch, profile=profile).items()}
 
-    SRAM reads are charged per word that takes part in a MAC, writes per line written.
-    """
-    line_bits = arch.multipliers * _WORD_BITS
+
+def energy_range(counters: dict[str, int], *, arch: Arch, profile: EnergyProfile) -> dict[str, tuple[float, float]]:
+    """The least and the most of each part of `energy_joules` [J]: all constants low, all high."""
+    estimates = energy_estimates(counters, arch=arch, profile=profile)
+    return {part: (energy.low, energy.high) for part, energy in estimates.items()}
+
+
+def energy_estimates(counters: dict[str, int], *, arch: Arch, profile: EnergyProfile) -> dict[str, Estimate]:
+    """Energy by part [J] with its range; counters may be arrays, for all rows of a run at once."""
+    parts = dict.fromkeys(PARTS, NOTHING)
+    for part, _, _, energy in _terms(counters, arch, profile):
+        parts[part] += energy
+    return parts
+
+
+def block_power(counters: dict[str, int], *, arch: Arch, profile: EnergyProfile) -> BlockPower:
+    """Average power by block of Fig. 13, and by logic, SRAM and DRAM as in Table II."""
+    blocks = dict.fromkeys(BLOCKS, NOTHING)
+    kinds: dict[str, Estimate] = dict.fromkeys(_SPLIT, NOTHING)
+    seconds = elapsed_seconds(counters, arch)
+    for _, block, kind, energy in _terms(counters, arch, profile):
+        kinds[kind] += energy / seconds
+        if kind != "dram":
+            blocks[block] += energy / seconds
+    return BlockPower(blocks=blocks, kinds=kinds)
+
+
+def buffer_memory(sram: Sram, arch: Arch) -> Memory:
+    """The geometry of a vector buffer: lines of one 12-bit word per multiplier, over its banks."""
+    return Memory(words=sram.lines, bits=arch.multipliers * WORD_BITS, banks=sram.banks)
+
+
+def elapsed_seconds(counters: dict[str, int], arch: Arch) -> float:
+    """Elapsed time of counted cycles [s]."""
+    return counters["cycles"] / (arch.clock_ghz * 1e9)
+
+
+def _terms(counters: dict[str, int], arch: Arch, profile: EnergyProfile) -> Iterator[tuple[str, str, Kind, Estimate]]:
+    """(part, block, kind, energy [J]) of everything that costs energy: the one place that says so."""
+    constants = profile.energy
+    seconds = elapsed_seconds(counters, arch)
     moved_bits = bytes_moved(counters, arch, KINDS) * 8
-    seconds = counters["cycles"] / (arch.clock_ghz * 1e9)
-    buffer_kib = (arch.key_sram.lines + arch.value_sram.lines) * line_bits / 8192
+    yield "dram", "dram", "dram", _dram(counters, arch, profile, seconds)
+    yield "fetch", "qkv_fetcher", "sram", constants.fifo * (moved_bits * _PJ)
+    yield "fetch", "qkv_fetcher", "logic", constants.crossbar * (moved_bits * _PJ)
+    for buffer, block, sram in (("key", "qk", arch.key_sram), ("value", "pv", arch.value_sram)):
+        part, macs = f"{buffer}_sram", counters[f"macs_{block}"]
+        memory = buffer_memory(sram, arch)
+        lines_read = macs / arch.multipliers  # banks without a word that takes part are not enabled
+        yield part, block, "sram", evaluate(memory, **profile.sram.terms("read")) * (lines_read * _PJ)
+        yield part, block, "sram", evaluate(memory, **profile.sram.terms("write")) * (counters[f"{part}_writes"] * _PJ)
+        yield block, block, "logic", constants.mac * (macs * _PJ)
+        yield "leakage", block, "sram", evaluate(memory, **profile.sram.terms("leakage")) * (seconds * _MW)
+        yield "leakage", block, "logic", constants.logic_leakage * (arch.multipliers * seconds * _MW)
+    for part, count in (("softmax", "softmax_elements"), ("topk", "topk_elements")):
+        yield part, part, "logic", getattr(constants, part) * (counters[count] * _PJ)
+        yield part, part, "sram", getattr(constants, f"{part}_fifo") * (counters[count] * _PJ)
+    updates = counters["importance_updates"] * _PJ
+    yield "importance", "others", "logic", constants.importance * updates
+    yield "importance", "others", "sram", constants.importance_sram * updates
+    yield "control", "others", "logic", constants.control * seconds
+    yield "control", "others", "sram", constants.control_sram * seconds
 
-    def sram(buffer: str, macs: str) -> float:
-        read = counters[macs] * _WORD_BITS * profile.sram_read.value
-        return read + counters[f"{buffer}_writes"] * line_bits * profile.sram_write.value
 
-    picojoules = {
-        "dram": _dram_joules(counters, arch, seconds) / _PJ,
-        "fetch": moved_bits * profile.fetch.value,
-        "key_sram": sram("key_sram", "macs_qk"),
-        "value_sram": sram("value_sram", "macs_pv"),
-        "qk": counters["macs_qk"] * profile.mac.value,
-        "softmax": counters["softmax_elements"] * profile.softmax.value,
-        "topk": counters["topk_elements"] * profile.topk.value,
-        "pv": counters["macs_pv"] * profile.mac.value,
-        "importance": counters["importance_updates"] * profile.importance.value,
-        "leakage": profile.leakage.value * buffer_kib * 1e-3 * seconds / _PJ,
-    }
-    return {part: picojoules[part] * _PJ for part in PARTS}
-
-
-def _dram_joules(counters: dict[str, int], arch: Arch, seconds: float) -> float:
+def _dram(counters: dict[str, int], arch: Arch, profile: EnergyProfile, seconds: float) -> Estimate:
     """DRAM energy [J]: counted commands on a device; flat per bit in the ideal memory."""
     dram = arch.dram
     if dram.kind == "ideal":
-        return bytes_moved(counters, arch, KINDS) * 8 * dram.ideal.energy_pj_per_bit * _PJ
+        bits = bytes_moved(counters, arch, KINDS) * 8
+        return profile.dram.ideal * (bits * dram.ideal.energy_pj_per_bit * _PJ)
     reads = sum(counters[f"tx_{kind}"] for kind in KINDS if kind != "out")
     commands = dict.fromkeys(Command, 0) | {
         Command.ACT: counters["dram_activations"],
@@ -99,4 +137,5 @@ def _dram_joules(counters: dict[str, int], arch: Arch, seconds: float) -> float:
         toggle_rate=dram.toggle_rate,
         standby_seconds=seconds * dram.channels if dram.standby else 0.0,
     )
-    return sum(parts.values())
+    accesses = profile.dram.factor(dram.device.protocol) * (parts["activation"] + parts["read"] + parts["write"])
+    return accesses + profile.dram.background * (parts["refresh"] + parts["standby"])

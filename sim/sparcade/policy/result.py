@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,14 @@ class LayerOutput:
     heads: Ids  #: [h] surviving query heads
     tokens: Ids  #: [n] token ids of the queries
     values: Floats  #: [h, n, D]
+
+
+class HasOutputs(Protocol):
+    """What `output_errors` compares."""
+
+    @property
+    def outputs(self) -> dict[LayerKey, LayerOutput]:
+        """Outputs per layer of a step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +65,13 @@ class OutputError:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def output_errors(result: PolicyResult, reference: PolicyResult) -> list[OutputError]:
+def output_errors(result: HasOutputs, reference: HasOutputs) -> list[OutputError]:
     """Compare with a reference that computed every row: `dense-fp32` on the same trace, or in the same model."""
     parts: dict[tuple[int, int], list[tuple[Floats, Floats]]] = {}
     rows_of_layer: dict[int, int] = {}
+    models = reference.outputs
     for key, output in result.outputs.items():
-        model = reference.outputs[key]
+        model = models[key]
         rows_of_layer[key[2]] = rows_of_layer.get(key[2], 0) + len(model.tokens)
         rows = np.searchsorted(model.tokens, output.tokens)
         computed = np.zeros((len(model.heads), *output.values.shape[1:]))

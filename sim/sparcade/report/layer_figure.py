@@ -22,7 +22,7 @@ _ENERGY_GROUPS = {
     "Q x K, prob x V": ("qk", "pv"),
     "softmax": ("softmax",),
     "top-k, importance": ("topk", "importance"),
-    "leakage": ("leakage",),
+    "leakage, control": ("leakage", "control"),
 }
 _GROUP_COLOURS = ("#2b6cb0", "#90cdf4", "#805ad5", "#c05621", "#d69e2e", "#2f855a", "#a0aec0")
 

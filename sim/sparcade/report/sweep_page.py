@@ -158,7 +158,7 @@ def _values(axis: Axis) -> str:
 
 
 def _how(report: SweepReport) -> str:
-    name = escape(report.name)
+    name, label = escape(report.name), escape(report.sweep.profile.label)
     return f"""<p>In Python, in the folder that holds <code>{name}</code>:</p>
 <pre>import sparcade
 frame = sparcade.read_sweep({escape(repr(report.name))})  # one row per point: key, settings, status, error, metrics
@@ -168,8 +168,9 @@ effects = sparcade.sweep.main_effects(frame, {escape(repr(list(report.objectives
 <ul>
 <li>output_cosine, output_cosine_min and output_max_abs_error compare outputs with the unpruned float model <b>open
 loop</b>: later layers saw the model's unpruned inputs. They stand for accuracy; they are not accuracy.</li>
-<li>Cycles are those of the timing model, DRAM bytes are whole transactions, energy is formulas over counters with
-published constants. The command of a point prints its assumptions and their sources.</li>
+<li>Cycles are those of the timing model, DRAM bytes are whole transactions, energy, power and
+area are formulas over counters and parameters (docs/energy.md), with constants that have ranges: {label}. The command
+of a point prints its assumptions and their sources.</li>
 </ul>"""
 
 

@@ -29,6 +29,7 @@ def summary(report: SweepReport) -> Iterator[str]:
     yield f"Pareto front, {len(front):,} points{cut}:"
     for row in front.head(_MOST_FRONT).to_dict("records"):
         yield from _point(report, row)
+    yield f"note: {report.sweep.profile.label}"
 
 
 def _point(report: SweepReport, row: Mapping[Any, Any]) -> Iterator[str]:

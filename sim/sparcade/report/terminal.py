@@ -46,6 +46,8 @@ def print_summary(console: Console, evaluation: Evaluation, result: dict[str, An
     if arch.dram.kind == "controller":
         row("DRAM row hits", "%", lambda part: f"{_hit_rate(part['counters']):.1f}")
     row("energy", "µJ", lambda part: f"{part['energy_total_joules'] * 1e6:,.2f}")
+    row("  from, all constants low", "µJ", lambda part: f"{part['energy_total_low_joules'] * 1e6:,.2f}")
+    row("  to, all constants high", "µJ", lambda part: f"{part['energy_total_high_joules'] * 1e6:,.2f}")
     row("  DRAM", "µJ", lambda part: f"{part['energy_joules']['dram'] * 1e6:,.2f}")
     row("executed MACs x 2", "TOPS", lambda part: f"{part['executed_tops']:.3f}")
     row("LSB refetches", "queries", lambda part: f"{part['counters']['refetches']:,}")
@@ -56,6 +58,7 @@ def print_summary(console: Console, evaluation: Evaluation, result: dict[str, An
     bounds = result["bounds"]
     parts_of_bound = ", ".join(f"{name} {cycles:,}" for name, cycles in bounds["cycles"].items())
     console.print(f"bound: {bounds['module']}, {bounds['share']:.0%} of the cycles (least cycles: {parts_of_bound})")
+    _print_power(console, result)
     if evaluation.errors:
         _print_errors(console, evaluation)
     for label, value in (
@@ -72,6 +75,17 @@ def print_summary(console: Console, evaluation: Evaluation, result: dict[str, An
         console.print(f"note: {note}")
     for path in files:
         console.print(f"  {path}", soft_wrap=True)
+
+
+def _print_power(console: Console, result: dict[str, Any]) -> None:
+    watts, area = result["power_watts"], result["area_mm2"]["total"]
+    average = f"{watts['average']:.2f} ({watts['average_low']:.2f} to {watts['average_high']:.2f}) W"
+    peak = f"{watts['peak']:.2f} ({watts['peak_low']:.2f} to {watts['peak_high']:.2f}) W"
+    window = f"the {watts['window_cycles']:,} cycles from {watts['peak_at_cycle']:,}"
+    console.print(
+        f"power: {average} on average, {peak} in {window}; "
+        f"chip area without DRAM {area['value']:.2f} ({area['low']:.2f} to {area['high']:.2f}) mm2"
+    )
 
 
 def _hit_rate(counters: dict[str, int]) -> float:

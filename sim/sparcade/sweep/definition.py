@@ -11,6 +11,7 @@ from typing import Any
 
 from sparcade.arch import Arch
 from sparcade.config import check_path, check_value, read_toml
+from sparcade.energy import EnergyProfile, load_profile
 from sparcade.errors import ConfigError, did_you_mean, unknown_name
 from sparcade.policy import PolicyConfig, settings_class
 from sparcade.sweep.axes import METHODS, Axis, Method, axis
@@ -24,6 +25,7 @@ _KEYS = (
     "arch",
     "policy",
     "compare",
+    "energy",
     "method",
     "samples",
     "seed",
@@ -39,6 +41,8 @@ _KEYS = (
 _RANGES = frozenset(("linear", "log2", "steps"))
 #: Points of a round, where what is computed next depends on what was found.
 _ROUND = 16
+#: Constants of energy and area of a sweep that names none.
+DEFAULT_ENERGY = "first-principles"
 #: Names of a point besides its axes.
 POINT_NAMES = ("workload", "arch", "policy")
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
@@ -52,6 +56,8 @@ class Sweep:
     archs: tuple[str, ...]
     policies: tuple[str | None, ...]  #: None: by kind of model, or the workload's own
     compare: str | None  #: policy that every point is also run with, on the same arch
+    energy: str  #: preset or file of the energy profile
+    profile: EnergyProfile
     method: Method
     samples: int
     seed: int
@@ -149,6 +155,9 @@ def _build(tables: dict[str, Any], directory: Path, where: Callable[..., str]) -
     compare = tables.get("compare")
     if compare is not None and not isinstance(compare, str):
         raise _wrong(where("compare"), "the name of a policy, such as 'dense'", compare)
+    energy = tables.get("energy", DEFAULT_ENERGY)
+    if not isinstance(energy, str):
+        raise _wrong(where("energy"), "the name of an energy profile, or a .toml file", energy)
     objectives = _objectives(tables, (*measured, *metrics), where)
     skip = _skip(tables, objectives, metrics, {*EXACT, *measured[len(METRICS) :], *names}, where)
     if method == "optuna" and not objectives:
@@ -158,6 +167,8 @@ def _build(tables: dict[str, Any], directory: Path, where: Callable[..., str]) -
         archs=_texts(tables.get("arch", "spatten"), where("arch"), least=1),
         policies=policies,
         compare=compare,
+        energy=energy,
+        profile=_profile(energy, directory, where("energy")),
         method=method,
         samples=samples,
         seed=seed,
@@ -327,6 +338,14 @@ def placed(directory: Path, name: str) -> str:
     """A preset's name, or the absolute path of a file of an arch or policy."""
     is_file = name.partition(":")[0].endswith((".toml", ".py"))
     return str(directory / name) if is_file else name
+
+
+def _profile(name: str, directory: Path, place: str) -> EnergyProfile:
+    try:
+        return load_profile(placed(directory, name))
+    except ConfigError as error:
+        parts = {"expected": error.expected, "got": error.got, "remedy": error.remedy}
+        raise ConfigError(error.what, where=f"{place}: {error.where}", **parts) from None
 
 
 def _kinds(policies: tuple[str | None, ...], directory: Path, place: str) -> tuple[type[Any], ...]:

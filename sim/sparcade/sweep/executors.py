@@ -11,7 +11,7 @@ from multiprocessing.context import ForkServerContext
 from typing import Any, TypeVar
 
 from sparcade._jit import is_compiled
-from sparcade.errors import ConfigError
+from sparcade.errors import ConfigError, MissingError
 from sparcade.sweep.worker import watch_parent
 
 T = TypeVar("T")
@@ -64,7 +64,7 @@ def dask_executor(address: str) -> Executor:
     try:
         from distributed import Client
     except ImportError:
-        raise ConfigError(
+        raise MissingError(
             "Dask is not installed",
             where=f"--dask {address}",
             expected="the package 'distributed'",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 from sparcade.accelerator import RunResult, simulate
@@ -11,7 +10,7 @@ from sparcade.accelerator.plan import make_plan
 from sparcade.accelerator.result import KINDS, bits_needed, bytes_moved
 from sparcade.accelerator.simulate import simulate_plan
 from sparcade.arch import Arch
-from sparcade.energy import PARTS, EnergyProfile, energy_joules, load_profile
+from sparcade.energy import PARTS, EnergyProfile, area_mm2, energy_estimates, power, total
 from sparcade.evaluation import KV, Evaluation, compare_parts
 from sparcade.workload import Workload
 
@@ -26,7 +25,14 @@ METRICS: dict[str, str] = {
     "decode_cycles": "cycles",
     "seconds": "s",
     "energy_total_joules": "J",
+    "energy_total_low_joules": "J, all constants low",
+    "energy_total_high_joules": "J, all constants high",
     **{f"energy_{part}_joules": "J" for part in PARTS},
+    "area_mm2": "mm2, chip without DRAM",
+    "area_low_mm2": "mm2, all constants low",
+    "area_high_mm2": "mm2, all constants high",
+    "power_average_watts": "W, with DRAM",
+    "power_peak_watts": "W, with DRAM, over 1,000 cycles",
     "bytes_moved": "bytes of whole DRAM transactions, all kinds",
     **{f"bytes_moved_{kind}": "bytes" for kind in KINDS},
     "kv_bytes_moved": "bytes, K and V",
@@ -49,7 +55,7 @@ METRICS: dict[str, str] = {
 }
 
 #: Known before the run, exactly: of the functional work, or of the arch.
-EXACT = (*ACCURACY, "kv_bits_needed", "peak_gbps")
+EXACT = (*ACCURACY, "kv_bits_needed", "peak_gbps", "area_mm2", "area_low_mm2", "area_high_mm2")
 #: With a closed-form lower bound before the run.
 BOUNDED = tuple(
     name
@@ -59,7 +65,7 @@ BOUNDED = tuple(
 )
 
 
-def least(workload: Workload, accuracy: dict[str, float], arch: Arch) -> dict[str, Any]:
+def least(workload: Workload, accuracy: dict[str, float], arch: Arch, profile: EnergyProfile) -> dict[str, Any]:
     """Lower bounds of the metrics in `BOUNDED`, and the value of those in `EXACT`, in closed form.
 
     Raises
@@ -69,12 +75,16 @@ def least(workload: Workload, accuracy: dict[str, float], arch: Arch) -> dict[st
     """
     plan = make_plan(workload, arch)
     counters = least_counters(plan, arch, workload.shape.head_dim)
-    energy = energy_joules(counters, arch=arch, profile=_profile())
+    energy = energy_estimates(counters, arch=arch, profile=profile)
+    whole = total(energy.values())
     return {
         "cycles": counters["cycles"],
         "seconds": counters["cycles"] / (arch.clock_ghz * 1e9),
-        "energy_total_joules": sum(energy.values()),
-        **{f"energy_{name}_joules": joules for name, joules in energy.items()},
+        "energy_total_joules": whole.value,
+        "energy_total_low_joules": whole.low,
+        "energy_total_high_joules": whole.high,
+        **{f"energy_{name}_joules": joules.value for name, joules in energy.items()},
+        **_area(arch, profile),
         "bytes_moved": bytes_moved(counters, arch),
         **{f"bytes_moved_{kind}": bytes_moved(counters, arch, (kind,)) for kind in KINDS},
         "kv_bytes_moved": bytes_moved(counters, arch, KV),
@@ -85,7 +95,11 @@ def least(workload: Workload, accuracy: dict[str, float], arch: Arch) -> dict[st
 
 
 def measure(
-    workload: Workload, accuracy: dict[str, float], arch: Arch, baseline: dict[str, Any] | None
+    workload: Workload,
+    accuracy: dict[str, float],
+    arch: Arch,
+    baseline: dict[str, Any] | None,
+    profile: EnergyProfile,
 ) -> dict[str, Any]:
     """Metrics of one point: a run, its energy and its bounds; what does not apply is None.
 
@@ -93,6 +107,7 @@ def measure(
     ----------
     accuracy : values of `ACCURACY`, from the replay; empty for a workload without its trace.
     baseline : `figures` of the compared policy on the same arch.
+    profile : constants of energy and area.
 
     Raises
     ------
@@ -101,15 +116,18 @@ def measure(
     """
     plan = make_plan(workload, arch)
     run = simulate_plan(plan, workload, arch)
-    part = _figures(run)
+    part, watts = _figures(run, profile), power(run, profile)
     bounds = bound_cycles(run, plan)
     return {
         "cycles": run.cycles,
         "prefill_cycles": _phase_cycles(run, "prefill"),
         "decode_cycles": _phase_cycles(run, "decode"),
         "seconds": part["seconds"],
-        "energy_total_joules": part["energy_total_joules"],
+        **{f"energy_total_{end}joules": part[f"energy_total_{end}joules"] for end in ("", "low_", "high_")},
         **{f"energy_{name}_joules": joules for name, joules in part["energy_joules"].items()},
+        **_area(arch, profile),
+        "power_average_watts": watts.average.value,
+        "power_peak_watts": watts.peak.value,
         "bytes_moved": part["bytes_moved"],
         **{f"bytes_moved_{kind}": moved for kind, moved in part["bytes_by_kind"].items()},
         **{
@@ -131,19 +149,19 @@ def measure(
     }
 
 
-def figures(workload: Workload, arch: Arch) -> dict[str, Any]:
+def figures(workload: Workload, arch: Arch, profile: EnergyProfile) -> dict[str, Any]:
     """Counters and derived figures of a run, as `Evaluation.part` gives them."""
-    return _figures(simulate(workload, arch))
+    return _figures(simulate(workload, arch), profile)
 
 
-def _figures(run: RunResult) -> dict[str, Any]:
-    return Evaluation(run=run, profile=_profile()).part(run, None)
+def _figures(run: RunResult, profile: EnergyProfile) -> dict[str, Any]:
+    return Evaluation(run=run, profile=profile).part(run, None)
+
+
+def _area(arch: Arch, profile: EnergyProfile) -> dict[str, float]:
+    whole = total(area_mm2(arch, profile).values())
+    return {"area_mm2": whole.value, "area_low_mm2": whole.low, "area_high_mm2": whole.high}
 
 
 def _phase_cycles(run: RunResult, phase: str) -> int:
     return run.total(run.phase(phase))["cycles"]
-
-
-@functools.cache
-def _profile() -> EnergyProfile:
-    return load_profile()

@@ -11,19 +11,19 @@ from typing import Any
 from sparcade._files import content_hash
 from sparcade.arch import Arch, load_arch
 from sparcade.config import overrides, replaced, tables
-from sparcade.energy import load_profile
+from sparcade.energy import EnergyProfile
 from sparcade.errors import ConfigError
 from sparcade.evaluation import default_policy
 from sparcade.policy import Policy, load_policy, policy_provenance
 from sparcade.sources import load_source
 from sparcade.sweep.axes import Value, choose
-from sparcade.sweep.definition import Sweep, placed
+from sparcade.sweep.definition import DEFAULT_ENERGY, Sweep, placed
 from sparcade.sweep.expression import number
 from sparcade.trace import AttentionTrace
 from sparcade.version import MODEL_VERSION
 
 #: Part of every key: raised when the metrics of a point change their meaning without MODEL_VERSION.
-RESULT_VERSION = 1
+RESULT_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +47,8 @@ class Point:
     replay: Replay
     baseline: Replay | None
     arch: Arch  #: under the name of its preset, whatever the settings changed
+    energy: str  #: preset or file of the energy profile
+    profile: EnergyProfile
 
     @property
     def command(self) -> str:
@@ -54,6 +56,7 @@ class Point:
         words = ["sparcade run", self.replay.target, "--arch", self.base]
         words += ["--policy", self.replay.policy] if self.replay.policy else []
         words += ["--compare", self.baseline.policy or ""] if self.baseline else []
+        words += ["--energy", self.energy] if self.energy != DEFAULT_ENERGY else []
         settings = [*self.settings, *(f"policy.{setting}" for setting in self.replay.settings)]
         return " ".join([*words, *(f"--set '{setting}'" for setting in settings)])
 
@@ -101,7 +104,7 @@ class Space:
         self._archs: dict[tuple[str, tuple[str, ...]], tuple[Arch, str]] = {}
         self._digests: dict[tuple[str, int], tuple[Any, str]] = {}
         self._replays: dict[tuple[str, str | None, tuple[str, ...]], Replay] = {}
-        self._profile = content_hash([repr(load_profile())])
+        self._profile = content_hash([repr(sweep.profile)])
 
     def combinations(self) -> list[dict[str, str]]:
         """Each workload with each arch and policy, in order; a policy by kind of model by its name, "" for none."""
@@ -161,6 +164,8 @@ class Space:
             replay=replay,
             baseline=baseline,
             arch=arch,
+            energy=placed(sweep.directory, sweep.energy),
+            profile=sweep.profile,
         )
 
     def nothing_left(self) -> ConfigError:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sparcade.errors import ConfigError
+from sparcade.errors import MissingError
 from sparcade.sweep.axes import Axis, Value
 from sparcade.sweep.definition import Sweep
 from sparcade.sweep.points import Point, Space, points_of
@@ -117,7 +117,7 @@ def _optuna() -> Any:
     try:
         import optuna
     except ImportError:
-        raise ConfigError(
+        raise MissingError(
             "Optuna is not installed",
             where='method = "optuna"',
             expected="the package 'optuna'",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sparcade.errors import ConfigError, SweepError
+from sparcade.errors import ConfigError, MissingError, SweepError
 
 T = TypeVar("T")
 #: Folder of the jobs' scripts and logs, in the sweep's folder.
@@ -38,7 +38,7 @@ def slurm_executor(folder: Path, settings: Sequence[str]) -> SubmititExecutor:
     try:
         from submitit import SlurmExecutor
     except ImportError:
-        raise ConfigError(
+        raise MissingError(
             "submitit is not installed",
             where="--slurm",
             expected="the package 'submitit'",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sparcade.arch import Arch
+from sparcade.energy import EnergyProfile
 from sparcade.errors import SparcadeError, SweepError
 from sparcade.sweep.metrics import figures, least, measure
 from sparcade.sweep.points import Point, Replay
@@ -51,20 +52,20 @@ class Outcome:
 def measure_point(folder: Path, point: Point) -> dict[str, Any]:
     """The metrics of a point: timing and energy of its arch, on the replay that all archs share."""
     workload, accuracy = replayed(folder, point.replay)
-    baseline = None if point.baseline is None else _baseline(folder, point.baseline, point.arch)
-    return measure(workload, accuracy, point.arch, baseline)
+    baseline = None if point.baseline is None else _baseline(folder, point.baseline, point.arch, point.profile)
+    return measure(workload, accuracy, point.arch, baseline, point.profile)
 
 
 @functools.lru_cache(maxsize=256)
-def _baseline(folder: Path, replay: Replay, arch: Arch) -> dict[str, Any]:
+def _baseline(folder: Path, replay: Replay, arch: Arch, profile: EnergyProfile) -> dict[str, Any]:
     """Figures of the compared policy, shared by the policies on one arch."""
-    return figures(replayed(folder, replay)[0], arch)
+    return figures(replayed(folder, replay)[0], arch, profile)
 
 
 def least_of_point(folder: Path, point: Point) -> dict[str, Any]:
     """What the metrics of a point can't be better than, without a run (`metrics.least`)."""
     workload, accuracy = replayed(folder, point.replay)
-    return least(workload, accuracy, point.arch)
+    return least(workload, accuracy, point.arch, point.profile)
 
 
 def prepare(folder: Path, replay: Replay) -> None:

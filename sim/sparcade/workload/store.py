@@ -65,7 +65,7 @@ class WorkloadShape:
     policy: str  #: name of the policy that made it
     policy_settings: dict[str, Any]  #: its configuration, or where a user's policy stands
     trace_hash: str  #: content hash of the trace, or (closed loop) of the model and the token ids; "" without one
-    ids: str  #: "from trace", "closed loop" or "synthetic"
+    ids: str  #: "from trace", "closed loop", "synthetic", or "all" of dense work
     uncharged_selections: int = 0  #: choices a policy made without the top-k engine
     persistent: tuple[str, ...] = ()  #: of "key" and "head": pruned per layer for all later steps, not in a cascade
 

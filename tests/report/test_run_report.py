@@ -57,7 +57,7 @@ def report(run: Path) -> RunReport:
 def test_the_page_says_everything(run: Path, report: RunReport) -> None:
     assert sorted(path.name for path in run.iterdir()) == FILES
     reader = check_page((run / "report.html").read_text(encoding="utf-8"))
-    assert reader.tags.count("svg") == 8
+    assert reader.tags.count("svg") == 9
     for part in PARTS:
         assert part in reader.text
     result = report.result

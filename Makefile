@@ -4,6 +4,7 @@
 # make synth  the published table of area, depth, timing and power of the RTL (8 minutes)
 # make accuracy  the published accuracy curves (an hour)
 # make paper  every published number of SpAtten beside ours (reports/published/paper)
+# make docs  what README and docs show of the code, written anew; make gallery: the pictures alone
 # make lint  ruff and mypy, warnings are errors
 
 PYTHON ?= python3.11
@@ -11,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TRACES := minilm stories260k gpt2-tiny
 
-.PHONY: run test test-rtl lint survivors synth traces accuracy paper clean
+.PHONY: run test test-rtl lint survivors synth traces accuracy paper docs gallery clean
 
 run: $(VENV)/.base
 	@for trace in $(TRACES); do $(BIN)/sparcade run $$trace --compare dense || exit $$?; done
@@ -70,6 +71,17 @@ synth: $(VENV)/.dev
 # The committed page, tables and figures of the reproduction (docs/paper.md).
 paper: $(VENV)/.base
 	$(BIN)/sparcade paper --out reports/published/paper
+
+docs: gallery
+	$(BIN)/python tests/test_readme.py
+	$(BIN)/python docs/make_reference.py
+	$(BIN)/python tests/workload/test_docs.py
+	$(BIN)/python tests/workloads/test_published_accuracy.py
+	$(BIN)/python tests/energy/test_docs.py
+	$(BIN)/python tests/baselines/test_compare.py
+
+gallery: $(VENV)/.dev
+	$(BIN)/python docs/make_gallery.py
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { \

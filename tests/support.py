@@ -8,8 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from sparcade.policy import PolicyConfig, SpAtten
+from sparcade.policy import (
+    LocalValuePruning,
+    PolicyConfig,
+    ProgressiveQuantization,
+    SpAtten,
+    TokenPruning,
+    apply,
+)
 from sparcade.trace import AttentionTrace, LayerTensors, Manifest, ModelShape, Sequence
+from sparcade.workload import Workload
 
 HALF = Fraction(1, 2)
 
@@ -88,3 +96,14 @@ class KeepAll:
 
     def bits(self, row: Any) -> tuple[int, int, float]:
         return 12, 0, 0.0
+
+
+def pruned_workload(folder: Path) -> Workload:
+    """A small decoder's work with everything in it: a cascade, local V, refetches, a prefill and four decode steps."""
+    tensors = random_tensors(5, layers=2, heads=2, kv_heads=1, tokens=40, dim=64)
+    rules = policy(
+        tokens=TokenPruning(end=Fraction(1, 2)),
+        local_v=LocalValuePruning(keep=Fraction(1, 2)),
+        progressive=ProgressiveQuantization(threshold=1.0),
+    )
+    return apply(trace_of(folder / "trace", *tensors, prompt_tokens=36), rules).workload

@@ -52,7 +52,7 @@ def test_the_list_has_every_page(capsys: Any) -> None:
     lines = capsys.readouterr().out.splitlines()
     on_disk = sorted(path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*.md"))
     assert [line.split()[0] for line in lines] == on_disk == page_names()
-    assert page_title("guide") == "Guide"
+    assert page_title("glossary") == "Glossary"
 
 
 def test_a_page_is_printed_as_it_is(capsys: Any) -> None:

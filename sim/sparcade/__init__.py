@@ -17,7 +17,6 @@ from sparcade.version import MODEL_VERSION, PACKAGE_VERSION
 
 if TYPE_CHECKING:
     from sparcade.accelerator import RunResult, simulate
-    from sparcade.accelerator.events import record_events
     from sparcade.arch import Arch, load_arch
     from sparcade.bundled import bundled_trace
     from sparcade.dram import DramSystem, load_device
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from sparcade.policy import Policy, Structure, TopK, apply, load_policy
     from sparcade.report.diff import Diff, diff
     from sparcade.report.folder import write_report
+    from sparcade.report.timeline import parse_window, timeline
     from sparcade.sources import load_source
     from sparcade.sweep import SweepResult, pareto_front, progress_line, read_sweep
     from sparcade.trace import AttentionTrace, synthesize
@@ -57,18 +57,18 @@ __all__ = [
     "load_profile",
     "load_source",
     "pareto_front",
+    "parse_window",
     "progress_line",
     "read_sweep",
-    "record_events",
     "simulate",
     "sweep",
     "synthesize",
+    "timeline",
     "write_report",
 ]
 
 _HOMES = {
     "accelerator": ("RunResult", "simulate"),
-    "accelerator.events": ("record_events",),
     "arch": ("Arch", "load_arch"),
     "bundled": ("bundled_trace",),
     "dram": ("DramSystem", "load_device"),
@@ -77,6 +77,7 @@ _HOMES = {
     "policy": ("Policy", "Structure", "TopK", "apply", "load_policy"),
     "report.diff": ("Diff", "diff"),
     "report.folder": ("write_report",),
+    "report.timeline": ("parse_window", "timeline"),
     "sources": ("load_source",),
     "sweep": ("SweepResult", "pareto_front", "progress_line", "read_sweep"),
     "trace": ("AttentionTrace", "synthesize"),

@@ -34,7 +34,7 @@ def read_toml(path: Path) -> dict[str, Any]:
             where=str(path),
             expected="TOML text (UTF-8)",
             got=str(error),
-            remedy="mend the line, or start from a preset (docs/guide.md lists them)",
+            remedy="mend the line, or start from a preset (docs/change-the-hardware.md lists them)",
         ) from error
 
 

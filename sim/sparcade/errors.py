@@ -13,7 +13,7 @@ from typing import ClassVar
 class SparcadeError(Exception):
     """Bad input. The command line prints it without a traceback and exits with code 2."""
 
-    page: ClassVar[str] = "guide"  #: of docs/, without its ending: what helps
+    page: ClassVar[str] = "README"  #: of docs/, without its ending: what helps
 
     def __init__(self, what: str, *, where: str, expected: str, got: str, remedy: str) -> None:
         self.what, self.where, self.expected, self.got, self.remedy = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,9 +12,11 @@ import pandas as pd
 from sparcade._files import content_hash
 from sparcade.accelerator import RunResult, simulate
 from sparcade.accelerator.bounds import bound_cycles, bounds_frame
+from sparcade.accelerator.events import EventLog, Excerpt, record_events, record_excerpt
 from sparcade.accelerator.invariants import INVARIANTS
 from sparcade.accelerator.result import KINDS, bits_needed, bytes_moved
 from sparcade.arch import Arch
+from sparcade.channel_traffic import CHANNEL_LAW, channel_traffic
 from sparcade.energy import (
     PARTS,
     WINDOW_CYCLES,
@@ -43,6 +45,7 @@ KV = ("k_msb", "k_lsb", "v")
 PHASES = ("prefill", "decode")
 ENERGY_LAW = "energies of the parts and layers sum to the total"
 Step = Callable[[str, float], None]
+Log = Literal["nothing", "excerpt", "events"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +59,8 @@ class Evaluation:
     baseline: RunResult | None = None  #: the compared policy on the same arch
     notes: tuple[str, ...] = ()  #: what the trace says about itself that the numbers rest on
     window_cycles: int = WINDOW_CYCLES  #: over which the peak of power is taken
+    excerpt: Excerpt | None = None  #: a short window of the run, cycle by cycle
+    events: EventLog | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain, deterministic tables: no time, path or host name."""
@@ -80,6 +85,7 @@ class Evaluation:
             "block_power_watts": self.block_power(),
             "total": self.part(self.run, None),
             "phases": {name: self.part(self.run, name) for name in PHASES if self.run.phase(name).any()},
+            "dram_channels": channel_traffic(self.run),
             "idle_cycles": self.run.idle(),
             "bounds": self.bounds(),
             "layers": self.layers(self.run),
@@ -89,7 +95,7 @@ class Evaluation:
             "keys_pruned_in_prefill_but_fetched_in_decode": self.replay.replayed_keys if self.replay else 0,
             "comparison": self.comparison(),
             "assumptions": self.assumptions(),
-            "invariants_held": [*INVARIANTS, ENERGY_LAW],
+            "invariants_held": [*INVARIANTS, CHANNEL_LAW, ENERGY_LAW],
         }
 
     def assumptions(self) -> list[str]:
@@ -230,6 +236,7 @@ def evaluate(
     profile: EnergyProfile | None = None,
     window_cycles: int = WINDOW_CYCLES,
     step: Step | None = None,
+    log: Log = "nothing",
 ) -> Evaluation:
     """Run the main job.
 
@@ -240,6 +247,7 @@ def evaluate(
     profile : constants of energy and area; by default `first-principles`.
     window_cycles : over which the peak of power is taken.
     step : called with the name of the stage and the fraction done.
+    log : what to record of the run on the way: an excerpt, or all events (and the excerpt).
     """
 
     def stage(name: str) -> Callable[[float], None]:
@@ -251,12 +259,12 @@ def evaluate(
     profile = profile or load_profile()
     if isinstance(source, Workload):
         check_cascade(source)
-        run = simulate(source, arch, stage("simulate"))
-        return Evaluation(run=run, profile=profile, window_cycles=window_cycles)
+        timed = _run(source, arch, stage("simulate"), log)
+        return Evaluation(**timed, profile=profile, window_cycles=window_cycles)
     policy = policy or load_policy(default_policy(source))
     replay = apply(source, policy, stage("replay"))
     reference = apply(source, load_policy("dense-fp32"), stage("float reference"))
-    run = simulate(replay.workload, arch, stage("simulate"))
+    timed = _run(replay.workload, arch, stage("simulate"), log)
     baseline = None
     if compare is not None:
         baseline = simulate(
@@ -266,7 +274,7 @@ def evaluate(
     excerpt = source.manifest.model.excerpt
     notes = (f"{excerpt}: schedules over the layers run over these alone",) if excerpt else ()
     return Evaluation(
-        run=run,
+        **timed,
         profile=profile,
         replay=replay,
         errors=errors,
@@ -274,6 +282,17 @@ def evaluate(
         notes=notes,
         window_cycles=window_cycles,
     )
+
+
+def _run(workload: Workload, arch: Arch, progress: Callable[[float], None], log: Log) -> dict[str, Any]:
+    """The fields of an `Evaluation` that one simulation gives."""
+    if log == "nothing":
+        return {"run": simulate(workload, arch, progress)}
+    if log == "excerpt":
+        run, excerpt = record_excerpt(workload, arch, progress)
+        return {"run": run, "excerpt": excerpt}
+    events = record_events(workload, arch, progress)
+    return {"run": events.run, "excerpt": events.excerpt(), "events": events}
 
 
 def default_policy(trace: AttentionTrace) -> str:

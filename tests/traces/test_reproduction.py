@@ -38,8 +38,8 @@ def test_float_inputs_reproduce_the_model_to_1e_4(name: str) -> None:
 def twelve_bit_bound(trace: AttentionTrace, sequence: int, layer: int, head: int, row: int) -> float:
     """Largest possible error of one 12-bit output row.
 
-    docs/policies.md derives it: with e the errors of the elements (half a step, or what was clipped) and d the largest
-    move of a score, (min(2, e^(2d) - 1) + n 2^-13 + 2^-12 + 8e-6) max|v| + (1 + n 2^-13) max ev.
+    docs/accuracy-of-sparcade.md derives it: with e the errors of the elements (half a step, or what was clipped) and d
+    the largest move of a score, (min(2, e^(2d) - 1) + n 2^-13 + 2^-12 + 8e-6) max|v| + (1 + n 2^-13) max ev.
     """
     tensors = trace.tensors(layer, sequence)
     shape, model = trace.manifest.sequences[sequence], trace.manifest.model

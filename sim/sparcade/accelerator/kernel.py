@@ -9,6 +9,7 @@ from sparcade.accelerator.decision import decide, reorder
 from sparcade.accelerator.fetcher import generate
 from sparcade.accelerator.issue import accept, issue, stall
 from sparcade.accelerator.local_v import rank_values
+from sparcade.accelerator.log import note
 from sparcade.accelerator.plan import Plan
 from sparcade.accelerator.realign import convert, leave, make_readable
 from sparcade.accelerator.state import State
@@ -41,6 +42,8 @@ def run_cycles(plan: Plan, state: State, start: int, limit: int) -> int:
         if reg.row_open + reg.split_rows == 0 and reg.requests_head == reg.requests_tail:
             stall(t, plan, state)
         generate(t, full, plan, state)
+        if state.slices.shape[0] > 0:
+            note(t, plan, state)
         t += 1
     return t
 

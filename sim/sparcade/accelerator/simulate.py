@@ -10,6 +10,7 @@ import numpy.typing as npt
 from sparcade.accelerator.counters import Count
 from sparcade.accelerator.invariants import check
 from sparcade.accelerator.kernel import has_ended, run_cycles
+from sparcade.accelerator.log import COUNTED
 from sparcade.accelerator.plan import Plan, make_plan
 from sparcade.accelerator.result import RunResult
 from sparcade.accelerator.state import State, initial_state
@@ -50,7 +51,11 @@ def simulate_plan(
     plan: Plan, workload: Workload, arch: Arch, progress: Callable[[float], None] | None = None
 ) -> RunResult:
     """`simulate` with the plan made already, for a caller that needs the plan too."""
-    state = run_plan(plan, arch, progress)
+    return checked_result(run_plan(plan, arch, progress), plan, workload, arch)
+
+
+def checked_result(state: State, plan: Plan, workload: Workload, arch: Arch) -> RunResult:
+    """The result of a plan that ran to its end, its conservation laws checked."""
     run = RunResult(workload=workload, arch=arch, counts=state.counts)
     check(run, plan, int(state.reg.reads_returned))
     return run
@@ -63,15 +68,18 @@ def run_plan(
     *,
     slices: int = _SLICE,
     watch: Callable[[int, State], None] | None = None,
+    log: bool = False,
 ) -> State:
     """Run a plan to its end; the state holds its counters and the times of its jobs.
 
     Parameters
     ----------
     watch : called with the next cycle and the state every `slices` cycles.
+    log : note in `state.slices` what every module did; `watch` takes them away.
     """
     memory = _memory(arch, owners=len(plan.rows))
-    state = initial_state(plan, memory)
+    tracks = tuple(COUNTED.values()) if log else ()
+    state = initial_state(plan, memory, tracks=tracks, slices=len(tracks) * slices)
     jobs = len(plan.jobs)
     patience = _SLICE * (2 + arch.dram.ideal.latency)
     t, done, moved = 0, 0, 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,8 @@ Ints = npt.NDArray[np.int64]
 NEVER = 1 << 62
 LONG_AGO = -(1 << 40)
 NO_JOB = -1
+#: A slice of the event log that no counter counts.
+NO_COUNT = -1
 
 #: Tensor planes of DRAM requests.
 PLANE_Q, PLANE_K, PLANE_LSB, PLANE_V, PLANE_OUT = range(5)
@@ -214,6 +217,35 @@ WRITTEN = np.dtype([("plane", "i8"), ("job", "i8"), ("complete", "i8"), ("ready"
 #: A beat of a decided row before the reorder buffer.
 DECIDED = np.dtype([("job", "i8"), ("index", "i8"), ("entered", "i8"), ("dropped", "?")])
 RANKED = np.dtype([("job", "i8"), ("arrived", "i8"), ("beats", "i8"), ("out", "i8")])
+#: A slice of the event log: cycles begin ... end - 1 of a track, and the counter that went up in each.
+SLICE = np.dtype([("track", "i8"), ("count", "i8"), ("job", "i8"), ("part", "i8"), ("begin", "i8"), ("end", "i8")])
+#: What a track of the event log may do in a cycle, for a job or NO_JOB: if one of its counters `first` to `last` went
+#: up (0: none counts it). `end` is 0 for the cycle itself, else the slice is begin ... end - 1.
+NOW = np.dtype([("first", "i8"), ("last", "i8"), ("job", "i8"), ("part", "i8"), ("begin", "i8"), ("end", "i8")])
+#: Registers as the cycle before ended, and the slices written since they were taken away.
+_PAST = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "pushed",
+            "reads_returned",
+            "written_tail",
+            "read_head",
+            "softmax_head",
+            "pipe_tail",
+            "ranked_head",
+            "done",
+            "left",
+            "turn",
+            "chosen",
+            "number",
+            "beats_out",
+            "order_job",
+            "order_beat",
+            "slices",
+        )
+    ]
+)
 
 
 class State(NamedTuple):
@@ -247,10 +279,21 @@ class State(NamedTuple):
     sent: Ints  #: [channels, ring] tags of reads in the order they were sent
     realign: Table  #: [REALIGN_LIST] RETURN_ROW: rows held for realignment
     written: Table  #: ring of WRITTEN
+    past: Record  #: for the event log, see `_PAST`
+    seen: Ints  #: [rows, counters] counts as the cycle before ended; no rows without a log
+    now: Table  #: [tracks] NOW
+    under_way: Table  #: [tracks] SLICE: the last one of each
+    slices: Table  #: SLICE: those that are over, until they are taken away; empty without a log
 
 
-def initial_state(plan: Plan, memory: Memory) -> State:
-    """Empty pipeline, free buffers."""
+def initial_state(plan: Plan, memory: Memory, *, tracks: Sequence[tuple[int, int]] = (), slices: int = 0) -> State:
+    """Empty pipeline, free buffers.
+
+    Parameters
+    ----------
+    tracks : of the event log: first and last counter of each.
+    slices : of the event log that fit; 0 for no log.
+    """
     geometry, rows, jobs = plan.geometry, len(plan.rows), len(plan.jobs)
     ports, in_flight = int(geometry.fetch_ports), int(geometry.fetch_ports * geometry.data_fifo)
     registers = zeros(1, _REGISTERS)[0]
@@ -293,10 +336,19 @@ def initial_state(plan: Plan, memory: Memory) -> State:
         sent=np.zeros((int(geometry.channels), in_flight + 1), np.int64),
         realign=zeros(REALIGN_LIST, RETURN_ROW),
         written=zeros(int(geometry.convert_latency) + 2, WRITTEN),
+        past=zeros(1, _PAST)[0],
+        seen=np.zeros((rows if slices else 0, len(Count)), np.int64),
+        now=zeros(len(tracks), NOW),
+        under_way=zeros(len(tracks), SLICE),
+        slices=zeros(slices, SLICE),
     )
     state.rows.gate[plan.rows.token_selection | plan.rows.head_selection] = NEVER
     for name in ("final", "key_free", "retired"):
         state.jobs[name] = NEVER
     state.ports.taken_at = LONG_AGO
     state.channels.candidate = NO_PORT
+    state.now.first = [first for first, _ in tracks]
+    state.now.last = [last for _, last in tracks]
+    state.now.job = NO_JOB
+    state.under_way.track = np.arange(len(tracks))
     return state

@@ -24,6 +24,7 @@ class Ideal:
     latency: int = 20  #: acceptance to data at the input register [cycles]
     outstanding: int = 64  #: transactions in flight per channel
     energy_pj_per_bit: float = 3.92  #: flat, per bit moved [pJ/bit]
+    #: where the numbers are from
     source: str = "as counted in the RTL reference runs; energy: O'Connor MICRO 2017, average per access"
 
     def __post_init__(self) -> None:
@@ -50,7 +51,7 @@ class Ideal:
 class Dram:
     """The memory behind the fetcher: cycle-exact controllers of a `device`, or the `ideal` memory."""
 
-    kind: Literal["controller", "ideal"] = "controller"
+    kind: Literal["controller", "ideal"] = "controller"  #: cycle-exact controllers, or fixed latency and full bandwidth
     channels: int = 16  #: a power of two
     device: Device = field(default_factory=lambda: load_device("hbm2"))  #: or the name of its preset
     mapping: str = "PcBgCo"  #: of addresses to channels, banks, rows (sparcade.dram.mapping)
@@ -60,7 +61,7 @@ class Dram:
     pairing: Literal["by id", "in order of arrival"] = "by id"  #: of responses with the requests of their channel
     toggle_rate: float = 0.5  #: share of data bits that change, for energy
     standby: bool = False  #: charge standby power
-    ideal: Ideal = field(default_factory=Ideal)
+    ideal: Ideal = field(default_factory=Ideal)  #: with `kind = "ideal"`
 
     def __post_init__(self) -> None:
         check_counts(self, outstanding=4096)
@@ -95,7 +96,7 @@ class Dram:
 class Sram:
     """One of the two vector buffers: `lines` of `multipliers` 12-bit words."""
 
-    lines: int = 256
+    lines: int = 256  #: each as wide as the array: `multipliers` words
     #: A line is spread over so many banks: energy and area only, never timing. The paper does not say how it is split;
     #: with 12 and 512 multipliers a bank is 16 KiB in words of 512 bits, where CACTI's cost of wide words is small.
     banks: int = 12
@@ -120,16 +121,16 @@ class Softmax:
 class Arch:
     """One accelerator. docs/pipeline.md says what each number does."""
 
-    name: str
-    source: str
-    clock_ghz: float = 1.0
+    name: str  #: the preset's or file's, unless stated
+    source: str  #: where the numbers are from
+    clock_ghz: float = 1.0  #: of the core [GHz]
     multipliers: int = 512  #: per array (Q x K, prob x V)
-    max_scores_per_cycle: int = 8
+    max_scores_per_cycle: int = 8  #: keys, and values, per cycle at most
     gqa_share: bool = True  #: K and V of a KV head are fetched once for its query heads
     layers_overlap: bool = False  #: a layer may start before the one before has retired (as the released bench assumes)
-    fetch_queries: bool = True
-    write_outputs: bool = True
-    layout: Literal["padded", "packed"] = "padded"
+    fetch_queries: bool = True  #: Q comes from DRAM
+    write_outputs: bool = True  #: outputs go to DRAM
+    layout: Literal["padded", "packed"] = "padded"  #: vectors in whole transactions, or bit after bit
     # Issue
     k_phases: int = 8  #: queries between issue and their last key line
     decision_queries: int = 8  #: queries with an LSB plane between issue and their decision
@@ -177,10 +178,10 @@ class Arch:
     share_lsb: bool = True  #: a plane of LSBs is fetched once for all queries of its keys
     shared_value_ids: bool = False  #: the queries of a row use the value ids of the first
     value_rotation: int = 0  #: beats by which the ids of a row of value addresses are rotated
-    key_sram: Sram = field(default_factory=Sram)
-    value_sram: Sram = field(default_factory=Sram)
+    key_sram: Sram = field(default_factory=Sram)  #: the buffer of K
+    value_sram: Sram = field(default_factory=Sram)  #: the buffer of V
     softmax: Softmax = field(default_factory=Softmax)
-    topk: TopKParams = field(default_factory=TopKParams)
+    topk: TopKParams = field(default_factory=TopKParams)  #: both top-k engines: local V and cascade
     dram: Dram = field(default_factory=Dram)
 
     def __post_init__(self) -> None:

@@ -28,6 +28,26 @@ from sparcade.cli import (
 from sparcade.errors import SparcadeError
 from sparcade.version import MODEL_VERSION, PACKAGE_VERSION
 
+#: In the order of `--help`.
+_COMMANDS = (
+    run,
+    ablate,
+    baselines,
+    e2e,
+    paper,
+    accuracy,
+    sweep,
+    report,
+    diff,
+    trace,
+    workload,
+    dram,
+    validate,
+    rtl,
+    doctor,
+    docs,
+)
+
 
 def _refused(error: OSError) -> SparcadeError:
     return SparcadeError(
@@ -47,24 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"sparcade {PACKAGE_VERSION}, model {MODEL_VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (
-        run,
-        ablate,
-        baselines,
-        e2e,
-        paper,
-        accuracy,
-        sweep,
-        report,
-        diff,
-        trace,
-        workload,
-        dram,
-        validate,
-        rtl,
-        doctor,
-        docs,
-    ):
+    for module in _COMMANDS:
         module.add_parser(commands)
     options = parser.parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):

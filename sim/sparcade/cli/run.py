@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sparcade.cli.settings import add_set_option, report_folder, split_settings
+
+if TYPE_CHECKING:
+    from sparcade.report.timeline import Window
 
 
 def add_parser(commands: Any) -> None:
@@ -42,10 +47,36 @@ def add_parser(commands: Any) -> None:
         "--events",
         type=Path,
         metavar="FILE.csv.gz",
-        help="also write when each query was in each module, and queue levels to FILE-levels.csv.gz",
+        help="also write when each query was in each module, what each module did in which cycles to "
+        "FILE-slices.csv.gz, and queue levels to FILE-levels.csv.gz",
+    )
+    parser.add_argument(
+        "--timeline",
+        type=Path,
+        metavar="FILE.json.gz",
+        help="also write a timeline to open in ui.perfetto.dev: 1 cycle = 1 ns (docs/timeline.md)",
+    )
+    parser.add_argument(
+        "--timeline-window",
+        metavar="FROM:TO",
+        help="cycles of the timeline, or the queries it is about: step=1,layer=2 (default: the whole run)",
     )
     parser.add_argument("--show-api", action="store_true", help="print the Python that does the same, and stop")
     parser.set_defaults(function=run)
+
+
+#: Options that the numbers of a run depend on.
+_NUMBERS = ("arch", "policy", "set", "compare", "energy", "power_window")
+
+
+def command_of(options: argparse.Namespace) -> str:
+    """The command of a run, quoted for a shell, with the options that its numbers depend on."""
+    words = ["sparcade", "run", options.target]
+    for name in _NUMBERS:
+        value = getattr(options, name)
+        for each in value if isinstance(value, list) else [value]:
+            words += [] if each is None else [f"--{name.replace('_', '-')}", str(each)]
+    return shlex.join(words)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -58,10 +89,11 @@ def run(options: argparse.Namespace) -> None:
     from sparcade.energy import load_profile
     from sparcade.energy.watts import check_window
     from sparcade.errors import ConfigError
-    from sparcade.evaluation import default_policy, evaluate
+    from sparcade.evaluation import Log, default_policy, evaluate
     from sparcade.policy import load_policy, policy_name
     from sparcade.report.folder import check_folder, write_report
     from sparcade.report.terminal import print_summary
+    from sparcade.report.timeline import timeline
     from sparcade.sources import load_source
     from sparcade.trace import AttentionTrace
 
@@ -95,9 +127,11 @@ def run(options: argparse.Namespace) -> None:
             got=repr(options.events.name),
             remedy="--events events.csv.gz",
         )
+    window = _timeline_window(options)
     if options.show_api:
         print(python_of(options, policy=chosen, folder=folder), end="")
         return
+    log: Log = "events" if options.events or options.timeline else "excerpt"
     with Stages() as stages:
         evaluation = evaluate(
             source,
@@ -107,13 +141,35 @@ def run(options: argparse.Namespace) -> None:
             profile=profile,
             window_cycles=options.power_window,
             step=stages.step,
+            log=log,
         )
+        drawn = timeline(evaluation.events, window) if evaluation.events and options.timeline else None
         stages.step("report", 0.0)
         result = evaluation.to_dict()
-        files = write_report(folder, evaluation, result, trace)
-        if options.events:
-            from sparcade.accelerator.events import record_events
-
-            stages.step("events", 0.0)
-            files += record_events(evaluation.run.workload, arch).save(options.events)
+        files = write_report(folder, evaluation, result, trace, command=command_of(options))
+        if options.events and evaluation.events:
+            files += evaluation.events.save(options.events)
+        if drawn is not None:
+            stages.step("timeline", 0.0)
+            files.append(drawn.save(options.timeline))
     print_summary(Console(markup=False, highlight=False), evaluation, result, files)
+    for note in drawn.notes if drawn is not None else ():
+        print(f"timeline: {note}", file=sys.stderr)
+
+
+def _timeline_window(options: argparse.Namespace) -> Window | dict[str, int] | None:
+    """The window of the timeline; its options checked before anything runs."""
+    from sparcade.errors import ConfigError
+    from sparcade.report.timeline import check_path, parse_window
+
+    if options.timeline is not None:
+        check_path(options.timeline)
+    elif options.timeline_window is not None:
+        raise ConfigError(
+            "a window without a timeline",
+            where=f"--timeline-window {options.timeline_window}",
+            expected="--timeline FILE.json.gz beside it",
+            got="no --timeline",
+            remedy="--timeline timeline.json.gz",
+        )
+    return None if options.timeline_window is None else parse_window(options.timeline_window)

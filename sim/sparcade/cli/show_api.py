@@ -9,7 +9,21 @@ from pathlib import Path
 from sparcade.cli.settings import split_settings
 
 #: Options of `run` that the script reflects; a test holds that these are all.
-REFLECTED = frozenset(("target", "arch", "policy", "set", "energy", "power_window", "compare", "out", "events"))
+REFLECTED = frozenset(
+    (
+        "target",
+        "arch",
+        "policy",
+        "set",
+        "energy",
+        "power_window",
+        "compare",
+        "out",
+        "events",
+        "timeline",
+        "timeline_window",
+    )
+)
 
 
 def python_of(options: argparse.Namespace, *, policy: str | None, folder: Path) -> str:
@@ -40,13 +54,17 @@ def python_of(options: argparse.Namespace, *, policy: str | None, folder: Path) 
         arguments.append("compare=compare")
     lines.append(f"profile = {_call('load_profile', options.energy)}")
     arguments += ["profile=profile", f"window_cycles={options.power_window}"]
+    arguments.append('log="events"' if options.events or options.timeline else 'log="excerpt"')
     lines += [
         f"evaluation = sparcade.evaluate({', '.join(arguments)})",
         "result = evaluation.to_dict()  # what result.json holds",
         f"sparcade.write_report({_path(folder)}, evaluation, result, {'source' if policy is not None else None})",
     ]
     if options.events:
-        lines.append(f"sparcade.record_events(evaluation.run.workload, arch).save({_path(options.events)})")
+        lines.append(f"evaluation.events.save({_path(options.events)})")
+    if options.timeline:
+        window = f", sparcade.parse_window({options.timeline_window!r})" if options.timeline_window else ""
+        lines.append(f"sparcade.timeline(evaluation.events{window}).save({_path(options.timeline)})")
     return "\n".join([*lines, 'print(f"{evaluation.run.cycles:,} cycles")', ""])
 
 

@@ -24,10 +24,10 @@ class Organisation:
 
     data_bits: int  #: width of the data bus of a pseudo-channel, or of the channel [bit]
     prefetch: int  #: words of `data_bits` moved by one column step
-    pseudo_channels: int = 1
-    ranks: int = 1
+    pseudo_channels: int = 1  #: of a channel (HBM)
+    ranks: int = 1  #: of a channel (others)
     stack_ids: int = 1  #: SIDs of a pseudo-channel
-    bank_groups: int
+    bank_groups: int  #: of a SID, pseudo-channel or rank
     banks: int  #: per bank group
     rows: int  #: per bank
     columns: int  #: words per row
@@ -123,17 +123,17 @@ class Timing:
     n_wr: int  #: end of write data to PRE
     n_rtp: int  #: RD to PRE
     n_ccd_s: int  #: RD to RD, WR to WR, other bank group
-    n_ccd_l: int  #: same bank group
+    n_ccd_l: int  #: RD to RD, WR to WR, same bank group
     n_rrd_s: int  #: ACT to ACT, other bank group
-    n_rrd_l: int  #: same bank group
+    n_rrd_l: int  #: ACT to ACT, same bank group
     n_faw: int  #: window of four ACT
     n_wtr_s: int  #: end of write data to RD, other bank group
-    n_wtr_l: int  #: same bank group
+    n_wtr_l: int  #: end of write data to RD, same bank group
     n_rfc: int  #: REFab to ACT
     n_refi: int  #: between two REFab
     n_bl_max: int | None = None  #: burst that counts for a RD of the bank group after a WR (LPDDR5); else n_bl
-    n_ccd_s_wr: int | None = None  #: WR to WR where it differs
-    n_ccd_l_wr: int | None = None
+    n_ccd_s_wr: int | None = None  #: WR to WR, other bank group, where it differs
+    n_ccd_l_wr: int | None = None  #: WR to WR of the bank group, where it differs
     n_ccd_r: int | None = None  #: RD to RD of another SID
     n_rtw: int | None = None  #: RD to WR; by default n_cl + n_bl + 2 - n_cwl
     n_rp_ab: int | None = None  #: PREab to ACT; else n_rp
@@ -212,12 +212,12 @@ _ORDER = (
 class Controller:
     """The controller of a channel: queues, scheduling, row policy, refresh, write drain."""
 
-    scheduler: Literal["fr-fcfs", "fr-fcfs-row-hit"] = "fr-fcfs"
-    row_policy: Literal["open", "closed"] = "open"
+    scheduler: Literal["fr-fcfs", "fr-fcfs-row-hit"] = "fr-fcfs"  #: first ready, or sparing rows that hits wait for
+    row_policy: Literal["open", "closed"] = "open"  #: rows stay open, or close after `cap`
     cap: int = 4  #: column accesses after which the `closed` policy closes a row
-    refresh: Literal["all-bank", "per-bank", "none"] = "all-bank"
-    read_queue: int = 32  #: transactions
-    write_queue: int = 32
+    refresh: Literal["all-bank", "per-bank", "none"] = "all-bank"  #: all banks at once, one after the other, or never
+    read_queue: int = 32  #: reads queued at most
+    write_queue: int = 32  #: writes queued at most
     write_high: int = 26  #: queued writes that switch to writing (more than 80 % of 32)
     write_low: int = 6  #: queued writes at which reads are served again (less than 20 %)
 
@@ -237,12 +237,12 @@ class Controller:
 class Device:
     """One kind of DRAM: everything a channel's behaviour and energy depend on."""
 
-    name: str
-    protocol: ProtocolName
-    source: str
-    organisation: Organisation
-    timing: Timing
-    controller: Controller = field(default_factory=Controller)
+    name: str  #: the preset's or file's, unless stated
+    protocol: ProtocolName  #: whose commands and rules
+    source: str  #: where the numbers are from
+    organisation: Organisation  #: what a channel is made of
+    timing: Timing  #: in clocks, but for the clock itself
+    controller: Controller = field(default_factory=Controller)  #: queues, scheduling, rows, refresh
     energy: Energy | None = None  #: stated per access, or
     idd: Idd | None = None  #: derived from currents
 

@@ -19,8 +19,8 @@ class Energy:
     toggle_pj_per_bit: float = 0.0  #: added at a toggle rate of 50 % [pJ/bit]
     refresh_pj: float = 0.0  #: one REFab [pJ]
     standby_mw: float = 0.0  #: background of a channel, charged on request [mW]
-    uncertainty: str
-    source: str
+    uncertainty: str  #: as the source states it
+    source: str  #: where the numbers are from
 
     def __post_init__(self) -> None:
         _check_numbers(self, "energy", 1e9)
@@ -40,8 +40,8 @@ class Idd:
     devices: int  #: that work together in a rank
     data_rate_mbps: float  #: per pin, at which IDD4 holds
     data_bits: int  #: width of a rank [bit]
-    uncertainty: str
-    source: str
+    uncertainty: str  #: as the source states it
+    source: str  #: where the numbers are from
 
     def __post_init__(self) -> None:
         _check_numbers(self, "idd", 1e6, positive=("vdd", "devices", "data_rate_mbps", "data_bits"))

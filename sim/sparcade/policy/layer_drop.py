@@ -17,7 +17,7 @@ from sparcade.policy.static import Static, StaticConfig
 class LayerDropConfig(StaticConfig):
     """Which layers, and what of them: a rate or a list."""
 
-    part: Literal["layer", "attention"] = "layer"
+    part: Literal["layer", "attention"] = "layer"  #: what of a layer is left out
     rate: Fraction | None = None  #: every floor(1 / rate)-th layer, beginning with that one
     layers: tuple[int, ...] | None = None  #: numbered from 0
 

@@ -28,12 +28,12 @@ IMPORTANCE_MAX = (1 << IMPORTANCE_BITS) - 1
 class SequenceShape:
     """What a policy may know of a sequence before it starts."""
 
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
+    layers: int  #: of the model, as the trace has them
+    heads: int  #: query heads of a layer
+    kv_heads: int  #: KV heads of a layer
+    head_dim: int  #: D
     causal: bool  #: True for decoders
-    prompt_tokens: int
+    prompt_tokens: int  #: the first tokens, those of step 0
     tokens: tuple[str, ...]  #: token strings, prompt and decode
 
 
@@ -54,8 +54,8 @@ class TokenState:
 class HeadState:
     """State before a layer, for the choice of its heads."""
 
-    step: int
-    layer: int
+    step: int  #: 0 is prefill
+    layer: int  #: the layer about to run
     candidates: Ids  #: query heads alive, ascending
     output: Ids  #: [heads] sum of |output| of the layer that just ended, 12 fractional bits
 
@@ -64,9 +64,9 @@ class HeadState:
 class KeyState:
     """State after a layer, for the choice of the keys that one of its KV heads keeps for later steps."""
 
-    step: int
+    step: int  #: 0 is prefill
     layer: int  #: the layer that just ended
-    kv_head: int
+    kv_head: int  #: the one that chooses
     context: int  #: tokens before pruning in this step; the next step adds one
     candidates: Ids  #: key ids that the KV head read in this step, ascending
     probability: Ids  #: [context] 12-bit probabilities of the layer, summed over the KV head's query heads and queries
@@ -85,9 +85,9 @@ class Structure:
 class Row:
     """One head of one layer in one step; `query` and `probabilities` are set for `keep_values` only."""
 
-    step: int
-    layer: int
-    head: int
+    step: int  #: 0 is prefill
+    layer: int  #: the layer that runs
+    head: int  #: query head
     key_ids: Ids  #: keys fetched (for `keep_values`: those visible to the query), ascending
     query: int | None = None  #: token id of the query
     probabilities: Ids | None = None  #: [visible] 12-bit words after the LSB decision

@@ -38,8 +38,8 @@ class HasOutputs(Protocol):
 class PolicyResult:
     """A policy on a trace (open loop: later layers saw the model's unpruned inputs), or in a model (closed loop)."""
 
-    workload: Workload
-    outputs: dict[LayerKey, LayerOutput]
+    workload: Workload  #: what the accelerator is asked to do
+    outputs: dict[LayerKey, LayerOutput]  #: attention outputs by (sequence, step, layer)
     survivors: dict[LayerKey, Ids]  #: token ids that entered the layer
     heads: dict[LayerKey, Ids]  #: query heads that entered the layer
     scores: dict[LayerKey, dict[str, Ids]]  #: scores ranked before the layer, by kind ("token", "head")
@@ -52,13 +52,13 @@ class PolicyResult:
 class OutputError:
     """Distance of the outputs of one head of one layer from the unpruned float model."""
 
-    layer: int
-    head: int
+    layer: int  #: of the model
+    head: int  #: query head
     queries: int  #: rows compared: every surviving query; a pruned head counts as zero output
     coverage: float  #: share of the model's rows that these are (the rest are pruned queries)
-    cosine_mean: float
-    cosine_min: float
-    max_abs_error: float
+    cosine_mean: float  #: of rows with the model's
+    cosine_min: float  #: of the worst row
+    max_abs_error: float  #: of the worst element
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""

@@ -12,8 +12,8 @@ from sparcade.errors import ConfigError
 class KeepSchedule:
     """Absolute keep fractions: linear from `start` to `end` behind the front layers, or an explicit staircase."""
 
-    start: Fraction = Fraction(1)
-    end: Fraction = Fraction(1)
+    start: Fraction = Fraction(1)  #: kept where the line begins, behind the front layers
+    end: Fraction = Fraction(1)  #: kept in the last layer
     front: int | None = None  #: unpruned front layers; None for the paper's share of the layers
     staircase: tuple[Fraction, ...] | None = None  #: one fraction per layer, instead of the line
 

@@ -20,7 +20,7 @@ class SnapKVConfig(StaticConfig):
     window: int = 32  #: last queries of the prompt, which vote; their keys stay
     budget: int = 2048  #: keys of the prompt that stay, the window among them
     kernel: int = 5  #: neighbours that votes are pooled over, odd
-    pooling: Literal["average", "max"] = "average"
+    pooling: Literal["average", "max"] = "average"  #: of the votes of neighbours
 
     def __post_init__(self) -> None:
         StaticConfig.__post_init__(self)

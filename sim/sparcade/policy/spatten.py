@@ -64,7 +64,7 @@ class TokenPruning(KeepSchedule):
 class HeadPruning(KeepSchedule):
     """Cascade head pruning: which heads enter a layer, by cumulative |output|."""
 
-    in_prefill: bool = True
+    in_prefill: bool = True  #: prune in the prompt too
     min_heads: int = 1  #: off in models with fewer heads
 
 
@@ -73,7 +73,7 @@ class LocalValuePruning:
     """Local value pruning: each query fetches V only for its largest probabilities."""
 
     keep: Fraction  #: share of the visible keys
-    in_prefill: bool = False
+    in_prefill: bool = False  #: rank in the prompt too
 
     def __post_init__(self) -> None:
         if not 0 <= self.keep <= 1:
@@ -90,10 +90,10 @@ class LocalValuePruning:
 class ProgressiveQuantization:
     """Progressive quantization: fetch the MSB plane of K, and the LSB plane only for flat rows."""
 
-    msb_bits: int = 8
-    lsb_bits: int = 4
+    msb_bits: int = 8  #: of the plane that is always fetched, and of V: 4, 6 or 8
+    lsb_bits: int = 4  #: of the plane that flat rows fetch, too
     threshold: float = 0.1  #: refetch when the largest probability is strictly below
-    in_prefill: bool = False
+    in_prefill: bool = False  #: fetch planes apart in the prompt too
 
     def __post_init__(self) -> None:
         KeyFormat(msb_bits=self.msb_bits, lsb_bits=self.lsb_bits, threshold=self.threshold)
@@ -103,8 +103,8 @@ class ProgressiveQuantization:
 class PolicyConfig:
     """SpAtten's five techniques; a table left out (or set to "off") switches that one off."""
 
-    name: str
-    source: str
+    name: str  #: the preset's or file's, unless stated
+    source: str  #: where the numbers are from
     bits: int = 12  #: static quantization: width of K and V words; 32 switches quantization off
     tokens: TokenPruning | None = None
     heads: HeadPruning | None = None

@@ -17,8 +17,8 @@ MOST_TOKENS = 1 << 22
 class StaticConfig:
     """Settings of every policy."""
 
-    name: str
-    source: str
+    name: str  #: the preset's or file's, unless stated
+    source: str  #: where the rule is from
     bits: int = 12  #: static quantization: width of K and V words; 32 switches quantization off
 
     def __post_init__(self) -> None:

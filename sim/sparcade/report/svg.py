@@ -29,6 +29,11 @@ def save_svg(figure: Figure, path: Path) -> None:
     path.write_text(svg_text(figure), encoding="utf-8")
 
 
+def save_picture(figure: Figure, path: Path) -> None:
+    """`save_png` or `save_svg`, by the name of the file."""
+    (save_png if path.suffix == ".png" else save_svg)(figure, path)
+
+
 def save_png(figure: Figure, path: Path) -> None:
     """Write a figure on white at 120 dots per inch."""
     figure.savefig(path, format="png", dpi=120, facecolor="white", metadata={"Software": None})

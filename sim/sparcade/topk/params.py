@@ -23,11 +23,13 @@ class TopKParams:
     lanes: int = 16  #: elements compared per cycle in a pass
     input_width: int = 8  #: elements arriving and filtered per cycle
     capacity: int = 1024  #: longest candidate list, and elements of the FIFO that delays the input
-    score_bits: int = 12  #: of the RTL: unsigned scores, and the indices that travel with them
-    index_bits: int = 16
+    score_bits: int = 12  #: of the RTL: unsigned scores
+    index_bits: int = 16  #: of the RTL: indices that travel with the scores
     radix_bits: int = 4  #: bits of the scores that a pass of `radix-select` settles
     latency: int = 2  #: of `released-serial`: first element in to the start of a selection [cycles]
+    #: SpAtten's engine, radix select, or the latency model of the released RTL
     engine: Literal["quick-select", "radix-select", "released-serial"] = "quick-select"
+    #: where the numbers are from
     source: str = "SpAtten Table I, parallelism 16; cycles are those of the RTL in rtl/sparcade_rtl"
 
     def __post_init__(self) -> None:

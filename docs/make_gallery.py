@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import io
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import sparcade
 from sparcade.cli import main
-from sparcade.report.survival_figure import draw_survival
+from sparcade.report.run_report import RunReport, read_run
+from sparcade.report.survival_figure import draw_tokens
+from sparcade.report.svg import save_png, save_svg
 
 DOCS = Path(__file__).resolve().parent
 FOLDER = DOCS / "gallery"
@@ -56,16 +56,24 @@ def sparcade_command(line: str) -> None:
             raise SystemExit(f"failed: sparcade {line}")
 
 
-def survival(_: Path, target: Path) -> None:
-    """Tokens of five sentences, layer by layer."""
-    trace = sparcade.AttentionTrace.load(sparcade.bundled_trace("minilm"))
-    draw_survival(trace, sparcade.apply(trace, sparcade.load_policy("spatten-encoder")), target)
+def survival(scratch: Path, target: Path) -> None:
+    """Tokens of a sentence, layer by layer."""
+    detail = run_of(scratch).detail
+    assert detail is not None
+    sequence = detail.sequences[0]
+    save_png(draw_tokens(sequence.steps[0], sequence.texts), target)
 
 
 def layers(scratch: Path, target: Path) -> None:
     """DRAM, energy and cycles of each layer."""
-    sparcade_command(f"run minilm --compare dense --out {scratch / 'run'}")
-    shutil.copyfile(scratch / "run" / "layers.svg", target)
+    save_svg(run_of(scratch).picture(), target)
+
+
+def run_of(scratch: Path) -> RunReport:
+    """The run that pictures are drawn of."""
+    if not (scratch / "run").exists():
+        sparcade_command(f"run minilm --compare dense --out {scratch / 'run'}")
+    return read_run(scratch / "run" / "result.json")
 
 
 def front(scratch: Path, target: Path) -> None:
@@ -79,8 +87,8 @@ PICTURES = (
     Picture(
         file="survival.png",
         title="Who survives",
-        text="Five sentences in `minilm` under `spatten-encoder`: a line per layer, tokens that were pruned before it "
-        "are pale. From `sparcade run minilm`.",
+        text="A sentence in `minilm` under `spatten-encoder`: who is read in each layer, and the importance that its "
+        "tokens were chosen by. From the report of `sparcade run minilm`.",
         draw=survival,
     ),
     Picture(

@@ -29,18 +29,9 @@ def test_two_runs_give_the_same_bytes(trace: sparcade.AttentionTrace, tmp_path: 
     for name in ("a", "b"):
         assert main(["run", str(trace.folder), "--compare", "dense", "--out", str(tmp_path / name)]) == 0
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert files == ["layers.csv", "layers.svg", "report.html", "result.json", "survival.svg"]
+    assert files == ["detail.json.gz", "layers.csv", "report.html", "result.json"]
     for name in files:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-
-
-def test_the_page_stands_alone(trace: sparcade.AttentionTrace, tmp_path: Path) -> None:
-    assert main(["run", str(trace.folder), "--out", str(tmp_path / "out")]) == 0
-    page = (tmp_path / "out" / "report.html").read_text()
-    assert page.count("<svg") == page.count("</svg>") == 2
-    assert "spatten on spatten" in page
-    assert not any(word in page for word in ("src=", "<link", "@import"))
-    assert page.count("<script") == page.count("<script>") == 1  # inline: the switch of light and dark
 
 
 def test_a_result_holds_no_path_time_or_host(trace: sparcade.AttentionTrace, tmp_path: Path) -> None:
@@ -84,7 +75,6 @@ def test_a_workload_file_gives_the_same_run(trace: sparcade.AttentionTrace, tmp_
     arch = load_arch("spatten")
     assert np.array_equal(sparcade.simulate(loaded, arch).counts, sparcade.simulate(work, arch).counts)
     assert main(["run", str(path), "--out", str(tmp_path / "out")]) == 0
-    assert not (tmp_path / "out" / "survival.svg").exists()
 
 
 def test_workload_frames(trace: sparcade.AttentionTrace) -> None:

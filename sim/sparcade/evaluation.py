@@ -16,6 +16,7 @@ from sparcade.accelerator.events import EventLog, Excerpt, record_events, record
 from sparcade.accelerator.invariants import INVARIANTS
 from sparcade.accelerator.result import KINDS, bits_needed, bytes_moved
 from sparcade.arch import Arch
+from sparcade.channel_traffic import CHANNEL_LAW, channel_traffic
 from sparcade.energy import (
     PARTS,
     WINDOW_CYCLES,
@@ -84,6 +85,7 @@ class Evaluation:
             "block_power_watts": self.block_power(),
             "total": self.part(self.run, None),
             "phases": {name: self.part(self.run, name) for name in PHASES if self.run.phase(name).any()},
+            "dram_channels": channel_traffic(self.run),
             "idle_cycles": self.run.idle(),
             "bounds": self.bounds(),
             "layers": self.layers(self.run),
@@ -93,7 +95,7 @@ class Evaluation:
             "keys_pruned_in_prefill_but_fetched_in_decode": self.replay.replayed_keys if self.replay else 0,
             "comparison": self.comparison(),
             "assumptions": self.assumptions(),
-            "invariants_held": [*INVARIANTS, ENERGY_LAW],
+            "invariants_held": [*INVARIANTS, CHANNEL_LAW, ENERGY_LAW],
         }
 
     def assumptions(self) -> list[str]:

@@ -20,6 +20,5 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def without_pictures_or_much_memory() -> Iterator[None]:
     """Pictures take a second each and are tested elsewhere; an absurd allocation fails at once."""
     with little_memory(), pytest.MonkeyPatch.context() as patch:
-        for name in ("draw_layers", "draw_survival"):
-            patch.setattr(f"sparcade.report.folder.{name}", lambda *arguments: arguments[-1].write_text("<svg"))
+        patch.setattr("sparcade.report.run_report.run_page", lambda *arguments: "<html>")
         yield

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from report_pages import Reader, check_page
 from sparcade.cli import main
 from sparcade.errors import WorkloadError
 from sparcade.report.html import html_page, html_table, shown
@@ -23,7 +22,6 @@ from sparcade.sweep import Point, load_sweep, run_sweep
 from sweep_support import POINTS, SWEEP, quick
 
 FILES = ["best.csv", "effects.csv", "effects.png", "pareto.csv", "pareto.png", "report.html"]
-VOID = {"meta", "input", "br", "link", "img"}
 
 
 def metrics(folder: Path, point: Point) -> dict[str, Any]:
@@ -48,58 +46,6 @@ def folder(tmp_path: Path) -> Path:
         measure=metrics,
     )
     return tmp_path / "mine"
-
-
-class Reader(HTMLParser):
-    """Checks that tags nest, ids are unique and what they refer to is there; keeps texts."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.ids: list[str] = []
-        self.references: list[str] = []
-        self.links: list[str] = []
-        self.tags: list[str] = []
-        self.text = ""
-        self.feed(page)
-        self.close()
-        assert self.open == []
-        assert len(set(self.ids)) == len(self.ids)
-        assert set(self.references) <= set(self.ids)
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        if tag not in VOID:
-            self.open.append(tag)
-        for name, value in attributes:
-            text = value or ""
-            self.ids += [text] if name == "id" else []
-            self.references += re.findall(r"url\(#([^)]*)\)", text)
-            if name in ("href", "xlink:href", "src", "action"):
-                self.references += [text[1:]] if text.startswith("#") else []
-                self.links += [] if text.startswith("#") else [text]
-
-    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attributes)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
-def check_page(page: str) -> Reader:
-    """Well-formed, self-contained, under 1 MB."""
-    reader = Reader(page)
-    assert all(link.startswith("data:image/png;base64,") for link in reader.links)
-    assert not re.findall(r"(?<!xmlns=\")(?<!xmlns:xlink=\")https?://", page)
-    assert not {"link", "img", "iframe", "object", "embed"} & set(reader.tags)
-    assert reader.tags.count("script") == 1
-    assert len(page.encode()) < 1_000_000
-    return reader
 
 
 def test_the_report_of_a_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -202,7 +148,7 @@ def test_errors(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     if case == "run":
         place.mkdir()
         (place / "result.json").write_text("{}")
-        words = f"open {place / 'report.html'}"
+        words = "this is no result of a run"
     elif case == "file":
         place.write_text("x")
         words = "nothing to report"
@@ -210,7 +156,7 @@ def test_errors(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         words = "no such path"
     elif case == "empty":
         place.mkdir()
-        words = "a folder without it"
+        words = "a folder without any of them"
     elif case == "damaged":
         place.mkdir()
         (place / "sweep.json").write_text("{")

@@ -127,7 +127,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "streaming heads" in capsys.readouterr().out
     folder = tmp_path / "reports" / "attention-t<b>"
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert set(files) == {"report.html"} | {
+    assert set(files) == {"report.html", "analysis.json"} | {
         f"{name}.png" for name in ("importance", "heads", "concentration", "lsb")
     } | {f"{name}.csv" for name in ("heads", "lsb", "tokens", "hitters")}
     page = files["report.html"].decode()

@@ -183,7 +183,7 @@ def test_the_command_writes_the_same_bytes_twice(place: Path, tmp_path: Path) ->
     for name in ("one", "two"):
         assert main(command(place, *axis, "--out", str(tmp_path / name))) == 0
     one, two = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two"))
-    assert set(one) == {"accuracy.csv", "accuracy.json", "accuracy.svg", "metrics.csv"}
+    assert set(one) == {"accuracy.csv", "accuracy.json", "accuracy.svg", "metrics.csv", "report.html"}
     assert one == two
     table = pd.read_csv(tmp_path / "one" / "accuracy.csv")
     metrics = pd.read_csv(tmp_path / "one" / "metrics.csv")

@@ -105,6 +105,7 @@ def test_a_curve_is_complete(name: str) -> None:
         "accuracy.json",
         "accuracy.svg",
         "metrics.csv",
+        "report.html",
     }
     assert len(table) >= 5
     assert (table[f"{metric}_n"] == about["sequences"]).all()

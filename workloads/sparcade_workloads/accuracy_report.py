@@ -6,20 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
 from sparcade._files import canonical_json, new_folder, refuse_foreign
-from sparcade.report.svg import plain, save_svg
+from sparcade.report.accuracy_report import RESULT, read_accuracy
+from sparcade.report.svg import save_svg
 from sparcade_workloads.accuracy import AccuracyReport
 from sparcade_workloads.estimate import told
 
-RESULT, TABLE, METRICS, PICTURE = "accuracy.json", "accuracy.csv", "metrics.csv", "accuracy.svg"
-_NAMES = frozenset((RESULT, TABLE, METRICS, PICTURE))
-_POLICY, _CONTROL, _DENSE = "#2b6cb0", "#a0aec0", "#1a202c"
+TABLE, METRICS, PICTURE, PAGE = "accuracy.csv", "metrics.csv", "accuracy.svg", "report.html"
+_NAMES = frozenset((RESULT, TABLE, METRICS, PICTURE, PAGE))
 _REDUCTION = "kv_reduction_vs_dense_12_bit"
 
 
@@ -32,7 +30,7 @@ def write_report(folder: Path, report: AccuracyReport) -> list[Path]:
     """Write the folder atomically; returns the files.
 
     accuracy.json and accuracy.csv hold everything; metrics.csv the settings, the policy and the metric alone, for a
-    sweep; accuracy.svg the curve, where there is an axis.
+    sweep; accuracy.svg the curve, where there is an axis; report.html all of it as a page.
     """
     with new_folder(folder, marker=RESULT, owns=_NAMES.__contains__) as fresh:
         (fresh / RESULT).write_text(canonical_json(report.to_dict()), encoding="utf-8")
@@ -43,8 +41,12 @@ def write_report(folder: Path, report: AccuracyReport) -> list[Path]:
         frame[[*keys, metric, f"{metric}_stderr", f"{metric}_n"]].to_csv(
             fresh / METRICS, index=False, lineterminator="\n"
         )
-        if report.axis is not None:
-            _draw(report, frame, fresh / PICTURE)
+        page = read_accuracy(fresh / RESULT)
+        (fresh / PAGE).write_text(page.page(), encoding="utf-8")
+        picture = page.picture()
+        if picture is not None:
+            picture.set_facecolor("white")
+            save_svg(picture, fresh / PICTURE)
         names = sorted(path.name for path in fresh.iterdir())
     return [folder / name for name in names]
 
@@ -96,40 +98,3 @@ def _print_open_loop(console: Console, report: AccuracyReport) -> None:
 
 def _with_error(row: dict[str, Any], name: str) -> str:
     return told(row[name], row[f"{name}_stderr"])
-
-
-def _draw(report: AccuracyReport, frame: pd.DataFrame, path: Path) -> None:
-    """The metric over the setting, and over the K+V reduction, with standard errors."""
-    metric, source, axis = report.metric, report.provenance, str(report.axis)
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    for axes, name in ((left, axis), (right, _REDUCTION)):
-        dense = frame[f"{metric}_dense"].iloc[0]
-        axes.axhline(dense, color=_DENSE, linewidth=0.8, linestyle=":", label=f"{source['compare']}")
-        if f"{metric}_random" in frame:
-            _curve(axes, frame, name, f"{metric}_random", _CONTROL, "as many, ranked at random")
-        _curve(axes, frame, name, metric, _POLICY, "policy")
-        axes.grid(alpha=0.3)
-    left.set_xlabel(plain(axis.removeprefix("policy.")))
-    left.set_ylabel(metric)
-    left.legend(fontsize=8)
-    right.set_xlabel("K and V bits: dense 12 bit over the policy's")
-    policy = ", ".join([source["policy"], *source["set"], axis.removeprefix("policy.")])
-    title = f"{source['model']} on {source['data']}, closed loop: {policy}"
-    figure.suptitle(plain(f"{title} (n = {source['sequences']}, bars: standard error)"), fontsize=9)
-    save_svg(figure, path)
-
-
-def _curve(axes: Axes, frame: pd.DataFrame, x: str, y: str, colour: str, label: str) -> None:
-    points = frame.sort_values(x)
-    axes.errorbar(
-        points[x].to_numpy(),
-        points[y].to_numpy(),
-        yerr=points[f"{y}_stderr"].to_numpy(),
-        color=colour,
-        marker="o",
-        markersize=4,
-        capsize=3,
-        linewidth=1.2,
-        label=label,
-    )

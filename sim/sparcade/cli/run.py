@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,20 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--show-api", action="store_true", help="print the Python that does the same, and stop")
     parser.set_defaults(function=run)
+
+
+#: Options that the numbers of a run depend on.
+_NUMBERS = ("arch", "policy", "set", "compare", "energy", "power_window")
+
+
+def command_of(options: argparse.Namespace) -> str:
+    """The command of a run, quoted for a shell, with the options that its numbers depend on."""
+    words = ["sparcade", "run", options.target]
+    for name in _NUMBERS:
+        value = getattr(options, name)
+        for each in value if isinstance(value, list) else [value]:
+            words += [] if each is None else [f"--{name.replace('_', '-')}", str(each)]
+    return shlex.join(words)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -131,7 +146,7 @@ def run(options: argparse.Namespace) -> None:
         drawn = timeline(evaluation.events, window) if evaluation.events and options.timeline else None
         stages.step("report", 0.0)
         result = evaluation.to_dict()
-        files = write_report(folder, evaluation, result, trace)
+        files = write_report(folder, evaluation, result, trace, command=command_of(options))
         if options.events and evaluation.events:
             files += evaluation.events.save(options.events)
         if drawn is not None:

@@ -21,6 +21,7 @@ from sparcade.paper.comparison import (
 from sparcade.paper.figures import draw_bars
 from sparcade.paper.published import number, of_figure
 from sparcade.paper.runs import Measured, Runs
+from sparcade.paper.speed_tables import DEEP
 from sparcade.workload.definitions import Decoder, find_definition
 
 STREAMING = 0.10
@@ -53,10 +54,15 @@ def end_to_end_tables(runs: Runs) -> list[Table]:
     stream = measure_stream(arch)
     parts = {bits: fully_connected(bits, stream) for bits in WEIGHT_BITS}
     medium = found(runs, MEDIUM)
-    return [_table_iv(parts, medium, stream.gbps(arch)), _fig15(runs, parts)]
+    return [_table_iv(parts, medium, stream.gbps(arch), _deep()), _fig15(runs, parts)]
 
 
-def _table_iv(parts: dict[int, FcPart], medium: list[Measured] | None, gbps: float) -> Table:
+def _deep() -> FcPart:
+    """With more reads outstanding than the released wrapper has."""
+    return fully_connected(8, measure_stream(load_arch("spatten", [DEEP])))
+
+
+def _table_iv(parts: dict[int, FcPart], medium: list[Measured] | None, gbps: float, deep: FcPart) -> Table:
     attention = None if medium is None else mean([run.cycles / 1e6 for run in medium])
     operations = None if medium is None else mean([run.operations / 1e9 for run in medium])
     dense = None if medium is None else mean([2 * run.dense_elements / 1e9 for run in medium])
@@ -77,6 +83,16 @@ def _table_iv(parts: dict[int, FcPart], medium: list[Measured] | None, gbps: flo
             parts[8].ms,
             tolerance=STREAMING,
             reason=f"8-bit weights streamed at {gbps:.1f} GB/s, measured on our DRAM controller",
+        ),
+        replace(
+            measured(
+                number("Table IV", "SpAtten-e2e/FC_latency"),
+                deep.ms,
+                tolerance=STREAMING,
+                reason="with this many, the attention of the released schedule comes closer to the paper (latency)",
+                name="SpAtten-e2e/FC_latency, 32 outstanding per channel",
+            ),
+            counted=False,
         ),
         calibrated(number("Table IV", "SpAtten-e2e/Attn_latency"), attention, _MEAN),
         measured(

@@ -27,8 +27,8 @@ BLOCKS = {
 }
 _WHY = "published circuits at 40 nm, nothing fitted; over what the paper's power is averaged is not said"
 _WHY_AREA = (
-    "published circuits and CACTI memories at 40 nm, nothing fitted, no wires; buffers as 12 banks of 512 bits: one "
-    "row of 6,144 bits, as drawn, would be larger (docs/energy.md)"
+    "published circuits and CACTI memories at 40 nm, nothing fitted; buffers as 12 banks of 512 bits: one row "
+    "of 6,144 bits, as drawn, would be larger (docs/energy.md)"
 )
 _FITTED = "constants of this profile were fitted to this very number: agreement is no result"
 Estimates = Mapping[str, Estimate]

@@ -19,7 +19,7 @@ from sparcade.errors import ResultError
 from sparcade.evaluation import PHASES, SCHEMA, SCHEMA_VERSION, Evaluation
 from sparcade.report.diff_effects import acts_on
 from sparcade.report.diff_inputs import Setting, differing
-from sparcade.report.folder import RESULT
+from sparcade.report.run_report import RESULT
 
 Exact = Fraction
 #: Figures of a layer in a phase, by name; what is missing is 0.

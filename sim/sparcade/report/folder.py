@@ -1,4 +1,4 @@
-"""The folder of a run: result.json, layers.csv, two pictures and a page of both, replaced as a whole."""
+"""The folder of a run: result.json, layers.csv, detail.json.gz and a page made of them, replaced as a whole."""
 
 from __future__ import annotations
 
@@ -9,17 +9,14 @@ import pandas as pd
 
 from sparcade._files import canonical_json, new_folder, refuse_foreign
 from sparcade.evaluation import Evaluation
-from sparcade.report.layer_figure import draw_layers
-from sparcade.report.page import write_page
-from sparcade.report.survival_figure import draw_survival
+from sparcade.report import accuracy_report
+from sparcade.report.detail import DETAIL, detail_of, write_detail
+from sparcade.report.run_report import RESULT, read_run
 from sparcade.trace import AttentionTrace
 
-RESULT = "result.json"
 LAYERS = "layers.csv"
-LAYERS_PICTURE = "layers.svg"
-SURVIVAL_PICTURE = "survival.svg"
 PAGE = "report.html"
-_NAMES = frozenset((RESULT, LAYERS, LAYERS_PICTURE, SURVIVAL_PICTURE, PAGE))
+_NAMES = frozenset((RESULT, LAYERS, DETAIL, PAGE, accuracy_report.RESULT))
 
 
 def check_folder(folder: Path) -> None:
@@ -28,18 +25,19 @@ def check_folder(folder: Path) -> None:
 
 
 def write_report(
-    folder: Path, evaluation: Evaluation, result: dict[str, Any], trace: AttentionTrace | None
+    folder: Path, evaluation: Evaluation, result: dict[str, Any], trace: AttentionTrace | None, *, command: str = ""
 ) -> list[Path]:
-    """Write the report of a run atomically; returns the files. A workload without its trace has no survival picture.
+    """Write the report of a run atomically; returns the files. A workload without its trace has no texts.
 
+    Parameters
+    ----------
     result : `evaluation.to_dict()`.
+    command : what makes it again; it stands on the page, not in result.json.
     """
     with new_folder(folder, marker=RESULT, owns=_NAMES.__contains__) as fresh:
         (fresh / RESULT).write_text(canonical_json(result), encoding="utf-8")
         pd.DataFrame(result["layers"]).to_csv(fresh / LAYERS, index=False, lineterminator="\n")
-        draw_layers(evaluation, result["layers"], fresh / LAYERS_PICTURE)
-        if trace is not None and evaluation.replay is not None:
-            draw_survival(trace, evaluation.replay, fresh / SURVIVAL_PICTURE)
-        write_page(fresh / PAGE, evaluation, result, sorted(fresh.glob("*.svg"), reverse=True))
+        write_detail(fresh / DETAIL, detail_of(evaluation, trace, command))
+        (fresh / PAGE).write_text(read_run(fresh / RESULT).page(), encoding="utf-8")
         names = sorted(path.name for path in fresh.iterdir())
     return [folder / name for name in names]

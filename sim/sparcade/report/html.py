@@ -1,12 +1,13 @@
 """One self-contained HTML page: style, header, light and dark, tables that sort and filter, embedded figures.
 
-No request leaves the page, and nothing in it depends on when or where it was written.
+Every report is made of these parts. No request leaves the page, and nothing in it depends on when or where it was
+written. `html_page(title, html_parts({"Title of a part": html, ...}))` is a page with its contents on top.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 from numbers import Integral, Real
 from typing import Any
@@ -54,14 +55,26 @@ figcaption, .note {{ color: var(--pale); font-size: .9em; }}
 .bad {{ color: var(--bad); }}
 table {{ border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }}
 th, td {{ padding: .25em .6em; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }}
-th {{ background: var(--soft); position: sticky; top: 0; }}
+th {{ white-space: nowrap; background: var(--soft); position: sticky; top: 0; }}
 th button {{ all: unset; cursor: pointer; font-weight: bold; }}
+section > input {{ margin: .4em 0; }}
 th button:focus-visible {{ outline: 2px solid; }}
 th[aria-sort=ascending] button::after {{ content: " ▲"; }}
 th[aria-sort=descending] button::after {{ content: " ▼"; }}
 .n {{ text-align: right; white-space: nowrap; }}
+td {{ white-space: nowrap; }}
 td.long {{ min-width: 22em; white-space: pre-wrap; overflow-wrap: anywhere; }}
 .tall {{ max-height: 34em; overflow: auto; }}
+nav {{ display: flex; flex-wrap: wrap; gap: .2em 1em; margin: .5em 0 1.5em; font-size: .9em; }}
+nav a {{ color: inherit; }}
+.tiles {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: .6em; margin: 1em 0; }}
+.tile {{ background: var(--soft); border: 1px solid var(--line); border-radius: 6px; padding: .6em .8em; }}
+.tile b {{ display: block; font-size: 1.35em; font-weight: 600; font-variant-numeric: tabular-nums; }}
+.tile span {{ display: block; color: var(--pale); font-size: .85em; overflow-wrap: anywhere; }}
+.pair {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26em), 1fr)); gap: 0 2em; }}
+details {{ margin: .8em 0; }}
+summary {{ cursor: pointer; }}
+section > h3 {{ font-size: 1em; margin: 1.5em 0 .4em; }}
 </style>
 </head>
 <body>
@@ -78,7 +91,7 @@ function compare(a, b, sign) {{
   const difference = number(a) - number(b);
   return sign * (isNaN(difference) ? a.localeCompare(b) : difference);
 }}
-for (const table of document.querySelectorAll("table")) {{
+for (const table of document.querySelectorAll("table.sorts")) {{
   const rows = [...table.tBodies[0].rows], heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => head.firstChild.onclick = () => {{
     const sign = head.ariaSort == "ascending" ? -1 : 1;
@@ -104,6 +117,36 @@ def html_page(title: str, body: str) -> str:
     return _PAGE.format(title=escape(title), body=body)
 
 
+def html_parts(parts: Mapping[str, str]) -> str:
+    """Parts of a page with their titles, and links to them on top; a part without HTML is left out."""
+    there = {title: html for title, html in parts.items() if html}
+    names = {title: re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") for title in there}
+    links = "".join(f'<a href="#{names[title]}">{escape(title)}</a>' for title in there)
+    texts = (
+        f'<section id="{names[title]}"><h2>{escape(title)}</h2>\n{html}</section>' for title, html in there.items()
+    )
+    return "\n".join((f'<nav aria-label="contents">{links}</nav>', *texts))
+
+
+def html_tiles(tiles: Iterable[tuple[str, str, str]]) -> str:
+    """Headline numbers: what it is, the number with its unit, and a note."""
+    texts = (
+        f'<div class="tile"><span>{escape(what)}</span><b>{escape(number)}</b><span>{escape(note)}</span></div>'
+        for what, number, note in tiles
+    )
+    return f'<div class="tiles">{"".join(texts)}</div>'
+
+
+def html_list(texts: Iterable[str]) -> str:
+    """A list of plain texts."""
+    return f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in texts)}</ul>"
+
+
+def html_command(command: str) -> str:
+    """A command to copy."""
+    return f"<pre><code>{escape(command)}</code></pre>"
+
+
 def html_table(frame: pd.DataFrame, *, titles: Mapping[str, str] | None = None, rest: str = "", most: int = 500) -> str:
     """A table that sorts by a click on a column's title, and filters when it is long.
 
@@ -127,7 +170,7 @@ def html_table(frame: pd.DataFrame, *, titles: Mapping[str, str] | None = None, 
     parts += (
         [f'<p class="note">The first {most:,} of {len(frame):,} rows; the rest: {escape(rest)}.</p>'] if cut else []
     )
-    table = f"<table><thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}\n</tbody></table>"
+    table = f"<table class=sorts><thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}\n</tbody></table>"
     return f'<section>{"".join(parts)}\n<div class="scroll tall" tabindex="0">{table}</div></section>'
 
 

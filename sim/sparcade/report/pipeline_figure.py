@@ -12,8 +12,6 @@ from sparcade.accelerator.events import MODULES, Excerpt
 from sparcade.report.axis import COLOURS, GREY, INK, clean
 from sparcade.report.svg import plain
 
-SCHEMA = "sparcade.pipeline"
-SCHEMA_VERSION = 1
 _STALL = "#cbd5e0"
 #: Most queries with a colour in the legend.
 _MOST_NAMED = 12
@@ -24,7 +22,7 @@ _PLACE = ("sequence", "step", "layer", "head", "query")
 
 
 def pipeline_table(excerpt: Excerpt) -> dict[str, Any]:
-    """An excerpt of the event log in plain values, for pipeline.json: small, and enough to draw the picture again."""
+    """An excerpt of the event log in plain values, for detail.json.gz: small, and enough to draw the picture again."""
     slices = excerpt.slices
     queries = sorted(set(slices[list(_PLACE)].itertuples(index=False, name=None)), key=_first_seen(slices))
     numbers = {query: number for number, query in enumerate(queries)}
@@ -33,8 +31,6 @@ def pipeline_table(excerpt: Excerpt) -> dict[str, Any]:
     for module, state, part, begin, cycles, *place in zip(*columns, strict=True):
         modules.setdefault(module, []).append([begin, cycles, state, part, numbers[tuple(place)]])
     return {
-        "schema": SCHEMA,
-        "schema_version": SCHEMA_VERSION,
         "begin": excerpt.begin,
         "end": excerpt.end,
         "queries": [dict(zip(_PLACE, map(int, query), strict=True)) for query in queries],

@@ -1,170 +1,106 @@
-"""Who survived which layer, drawn over the text."""
+"""Who survives each layer, and how important the tokens are, as pictures."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
-from matplotlib.collections import PatchCollection
-from matplotlib.colors import to_hex
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, Normalize, PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from sparcade.policy import PolicyResult
-from sparcade.report.svg import plain, save_picture
-from sparcade.trace import AttentionTrace
+from sparcade.report.axis import COLOURS, INK, MARKERS, clean
+from sparcade.report.detail import StepTokens
+from sparcade.report.svg import plain
 
-#: Sentences up to this many tokens are drawn once per layer, longer texts once, coloured by depth of survival.
-_SENTENCE_TOKENS = 40
-_LINE_CHARACTERS = 130
-_INK, _GREY, _PALE, _ALIVE = "#1a202c", "#718096", "#c3cad5", "#bee3f8"
+#: Columns of a map, at most; more tokens are averaged in equal groups.
+MOST_COLUMNS = 512
+#: Maps of up to this many tokens carry their texts.
+_MOST_LABELS = 60
+_WHAT = {"tokens": "tokens read", "heads": "query heads", "values": "values weighed"}
+Floats = npt.NDArray[np.float64]
 
 
-def draw_survival(trace: AttentionTrace, replay: PolicyResult, path: Path) -> None:
-    """Token survival per layer, drawn over the text of every sequence; SVG, or PNG by the name of the file."""
-    sequences = trace.manifest.sequences
-    if max(len(sequence.tokens) for sequence in sequences) <= _SENTENCE_TOKENS:
-        _draw_sentences(trace, replay, path)
+def draw_survival(survival: list[dict[str, Any]]) -> Figure:
+    """Shares of tokens, heads and values that each layer still has, by phase."""
+    phases = list(dict.fromkeys(each["phase"] for each in survival))
+    figure = Figure(figsize=(5.75 * len(phases), 2.9), dpi=100, layout="constrained", facecolor="none")
+    for axes, phase in zip(figure.subplots(1, len(phases), squeeze=False)[0], phases, strict=True):
+        mine = [each for each in survival if each["phase"] == phase]
+        for index, (name, label) in enumerate(_WHAT.items()):
+            axes.plot(
+                [each["layer"] for each in mine], [each[name] for each in mine], color=COLOURS[index],
+                marker=MARKERS[index], ms=5, lw=1.3, label=label,
+            )  # fmt: skip
+        axes.set_ylim(0, 1.05)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel(f"layer, {phase}", fontsize=9)
+        axes.set_ylabel("share left", fontsize=9)
+        clean(axes)
+        axes.legend(fontsize=8, frameon=False, labelcolor=INK)
+    return figure
+
+
+def draw_tokens(step: StepTokens, texts: tuple[str, ...] | None) -> Figure:
+    """Layer by token: who is read, and the importance by which the tokens of each layer were chosen."""
+    maps = 1 if step.importance is None else 2
+    layers, context = step.alive.shape
+    named = texts is not None and context <= _MOST_LABELS
+    height = maps * max(1.6, 0.2 * layers + 0.5) + (1.3 if named else 0.5)
+    figure = Figure(figsize=(12, height), dpi=100, layout="constrained", facecolor="none")
+    panels = figure.subplots(maps, 1, squeeze=False, sharex=True)[:, 0]
+    shades = ListedColormap([(*_rgb(COLOURS[0]), share) for share in np.linspace(0.08, 1, 64)])
+    drawn = _map(panels[0], _grouped(step.alive.astype(np.float64)), context, shades, Normalize(0, 1))
+    _key(figure, drawn, panels[0], "share read")
+    if step.importance is not None:
+        top = np.nanmax(step.importance, axis=1, keepdims=True, initial=0, where=~np.isnan(step.importance))
+        scaled = _grouped(np.where(top > 0, step.importance / np.where(top > 0, top, 1), np.nan))
+        drawn = _map(panels[1], scaled, context, "viridis", PowerNorm(0.5, 0, 1))
+        _key(figure, drawn, panels[1], "importance / largest")
+    if named and texts is not None:
+        labels = [plain(text.strip() or " ") for text in texts[:context]]
+        panels[-1].set_xticks(np.arange(context) + 0.5, labels, rotation=90, fontsize=8)
     else:
-        _draw_texts(trace, replay, path)
+        panels[-1].set_xlabel("token", fontsize=9, color=INK)
+    return figure
 
 
-def _draw_sentences(trace: AttentionTrace, replay: PolicyResult, path: Path) -> None:
-    """Short sentences: one line of text per layer, pruned tokens pale."""
-    layers = trace.manifest.model.layers
-    lines: list[_Line] = []
-    for index, sequence in enumerate(trace.manifest.sequences):
-        words = [_printable(token).strip() or " " for token in sequence.tokens]
-        for layer in range(layers):
-            alive = np.zeros(len(words), np.bool_)
-            alive[replay.survivors[index, 0, layer]] = True
-            label = f"layer {layer}: {np.count_nonzero(alive):3d}  "
-            spans = [_Span(label, None, _GREY)]
-            for word, lives in zip(words, alive, strict=True):
-                spans += [
-                    _Span(word, "#bee3f8" if lives else None, _INK if lives else "#c3cad5"),
-                    _Span(" ", None, _INK),
-                ]
-            lines.append(_Line(spans))
-        lines.append(_Line([]))
-    _draw_lines(
-        lines[:-1], f"{trace.name}: tokens that enter each layer under {replay.workload.shape.policy}", [], path
-    )
+def _map(axes: Axes, table: Floats, context: int, colours: Any, scale: Normalize) -> Any:
+    edges = np.linspace(0, context, table.shape[1] + 1)
+    drawn = axes.pcolormesh(
+        edges, np.arange(len(table) + 1), np.ma.masked_invalid(table), cmap=colours, norm=scale,
+        rasterized=True,
+    )  # fmt: skip
+    axes.invert_yaxis()
+    step = -(-len(table) // 12)
+    axes.set_yticks(np.arange(0, len(table), step) + 0.5, [str(layer) for layer in range(0, len(table), step)])
+    axes.set_ylabel("layer", fontsize=9)
+    clean(axes)
+    axes.grid(visible=False)
+    return drawn
 
 
-def _draw_texts(trace: AttentionTrace, replay: PolicyResult, path: Path) -> None:
-    """Long texts: each token on the colour of the last layer it entered, for the prompt and the last decode step.
-
-    Where keys are evicted per layer, on the colour of how many layers still hold it.
-    """
-    layers = trace.manifest.model.layers
-    evicts = "key" in replay.workload.shape.persistent
-    colours = [to_hex(colour) for colour in mpl.colormaps["YlGnBu"](np.linspace(0.05, 0.55, layers))]
-    lines: list[_Line] = []
-    for index, sequence in enumerate(trace.manifest.sequences):
-        for step in [0, sequence.decode_steps] if sequence.decode_steps else [0]:
-            alive = [replay.survivors[index, step, layer] for layer in range(layers)]
-            depth = _held(trace, replay, index, step) if evicts else _depth(trace, replay, index, step)
-            counts = ", ".join(
-                f"{len(ids) if evicts else np.count_nonzero(depth >= layer)}" for layer, ids in enumerate(alive)
-            )
-            name = "prompt (step 0)" if step == 0 else f"last decode step (step {step})"
-            lines += [_Line([]), _Line([_Span(f"{name}: tokens in layers 0 to {layers - 1}: {counts}", None, _INK)])]
-            lines += _wrapped(
-                [
-                    _Span(_printable(sequence.tokens[token]), None if last < 0 else colours[last], _INK)
-                    for token, last in enumerate(depth)
-                ]
-            )
-    key = [
-        (colour, f"in {layer + 1} layers" if evicts else f"last in layer {layer}")
-        for layer, colour in enumerate(colours)
-    ]
-    key[-1] = (colours[-1], f"in all {layers} layers")
-    what = "in how many layers each token is held" if evicts else "how deep each token survives"
-    _draw_lines(lines[1:], f"{trace.name}: {what} under {replay.workload.shape.policy}", key, path)
+def _key(figure: Figure, drawn: Any, axes: Axes, label: str) -> None:
+    key = figure.colorbar(drawn, ax=axes, pad=0.01)
+    key.set_label(label, fontsize=9, color=INK)
+    key.ax.tick_params(colors=INK, labelsize=8)
+    key.outline.set_edgecolor(INK)
 
 
-@dataclass(frozen=True, slots=True)
-class _Span:
-    text: str
-    background: str | None
-    ink: str
+def _grouped(table: Floats) -> Floats:
+    """Means over groups of consecutive tokens, those without a value left out; at most `MOST_COLUMNS` columns."""
+    group = -(-table.shape[1] // MOST_COLUMNS)
+    if group == 1:
+        return table
+    starts = np.arange(0, table.shape[1], group)
+    known = np.add.reduceat(~np.isnan(table), starts, axis=1)
+    sums = np.add.reduceat(np.nan_to_num(table), starts, axis=1)
+    return np.where(known > 0, sums / np.maximum(known, 1), np.nan)
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    spans: list[_Span]
-
-
-def _wrapped(spans: list[_Span]) -> list[_Line]:
-    """Spans broken into lines of at most `_LINE_CHARACTERS`."""
-    lines, length = [_Line([])], 0
-    for span in spans:
-        if length + len(span.text) > _LINE_CHARACTERS:
-            lines.append(_Line([]))
-            length = 0
-        lines[-1].spans.append(span)
-        length += len(span.text)
-    return lines
-
-
-def _draw_lines(lines: list[_Line], title: str, key: list[tuple[str, str]], path: Path) -> None:
-    """Monospaced lines on coloured backgrounds: one text object per line and ink, not per word."""
-    columns = max([sum(len(span.text) for span in line.spans) for line in lines] + [_LINE_CHARACTERS])
-    font = 8.0  # points; a character of DejaVu Sans Mono is 0.602 of it wide
-    width, depth = columns * font * 0.602 / 72, len(lines) * 1.55 * font / 72  # inches
-    side, top, bottom = 0.25, 0.55, 0.6 if key else 0.25
-    total_width, total_height = width + 2 * side, depth + top + bottom
-    figure = Figure(figsize=(total_width, total_height))
-    box = (side / total_width, bottom / total_height, width / total_width, depth / total_height)
-    axes = figure.add_axes(box)
-    axes.set_xlim(0, columns)
-    axes.set_ylim(len(lines), 0)
-    axes.axis("off")
-    figure.text(0.5, 1 - 0.3 / total_height, plain(title), ha="center", va="center", fontsize=12)
-    boxes, fills = [], []
-    for row, line in enumerate(lines):
-        inks: dict[str, str] = {}
-        column = 0
-        for span in line.spans:
-            for ink in {*inks, span.ink}:
-                inks[ink] = inks.get(ink, " " * column) + (span.text if ink == span.ink else " " * len(span.text))
-            if span.background is not None:
-                boxes.append(Rectangle((column, row + 0.06), len(span.text), 0.88))
-                fills.append(span.background)
-            column += len(span.text)
-        for ink in sorted(inks):
-            axes.text(
-                0, row + 0.52, inks[ink].rstrip(), va="center", fontsize=font, color=ink, family="DejaVu Sans Mono"
-            )
-    axes.add_collection(PatchCollection(boxes, facecolors=fills, linewidths=0.6, edgecolors="white"))
-    if key:
-        handles = [Patch(color=colour, label=label) for colour, label in key]
-        figure.legend(handles=handles, ncols=len(key), loc="lower center", fontsize=8, frameon=False)
-    save_picture(figure, path)
-
-
-def _depth(trace: AttentionTrace, replay: PolicyResult, index: int, step: int) -> npt.NDArray[np.int64]:
-    """The last layer each token of the context entered in a step."""
-    sequence = trace.manifest.sequences[index]
-    depth = np.zeros(sequence.prompt_tokens + step, np.int64)
-    for layer in range(trace.manifest.model.layers):
-        depth[replay.survivors[index, step, layer]] = layer
-    return depth
-
-
-def _held(trace: AttentionTrace, replay: PolicyResult, index: int, step: int) -> npt.NDArray[np.int64]:
-    """One less than the number of layers in which some KV head read each token of the context in a step."""
-    count = np.full(trace.manifest.sequences[index].prompt_tokens + step, -1, np.int64)
-    for layer in range(trace.manifest.model.layers):
-        count[replay.survivors[index, step, layer]] += 1
-    return count
-
-
-def _printable(token: str) -> str:
-    """A token as one line of printable text."""
-    return plain(token.replace("\n", "↵").replace("\t", " "))
+def _rgb(colour: str) -> tuple[float, float, float]:
+    red, green, blue = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    return red, green, blue

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from sparcade._files import new_folder, refuse_foreign
-from sparcade.errors import SweepError
 from sparcade.report.effects_figure import draw_effects
+from sparcade.report.formats import frame_records
 from sparcade.report.pareto_figure import draw_pareto
 from sparcade.report.svg import save_png
 from sparcade.report.sweep_page import sweep_page
@@ -18,7 +18,6 @@ from sparcade.report.sweep_report import SweepReport
 
 PAGE = "report.html"
 _NAMES = frozenset((PAGE, "pareto.png", "effects.png", "pareto.csv", "effects.csv", "best.csv"))
-Format = Literal["html", "csv", "png"]
 
 
 def check_sweep_report(folder: Path) -> None:
@@ -28,7 +27,7 @@ def check_sweep_report(folder: Path) -> None:
 
 def write_sweep_report(report: SweepReport, folder: Path) -> list[Path]:
     """Write all files atomically; returns them. There is no picture of what has no values."""
-    figures = {"pareto.png": _pareto(report), "effects.png": draw_effects(report.effects)}
+    figures = {"pareto.png": SweepPages(report).picture(), "effects.png": draw_effects(report.effects)}
     with new_folder(folder, marker=PAGE, owns=_NAMES.__contains__) as fresh:
         page = sweep_page(report, pareto=figures["pareto.png"], effects=figures["effects.png"])
         (fresh / PAGE).write_text(page, encoding="utf-8")
@@ -41,28 +40,40 @@ def write_sweep_report(report: SweepReport, folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def write_format(report: SweepReport, kind: Format, path: Path) -> None:
-    """Write one file: the page, all points as CSV, or the picture of the front."""
-    pareto = None if kind == "csv" else _pareto(report)
-    if kind == "csv":
-        path.write_text(_csv(report.frame), encoding="utf-8")
-    elif kind == "html":
-        page = sweep_page(report, pareto=pareto, effects=draw_effects(report.effects))
-        path.write_text(page, encoding="utf-8")
-    elif pareto is not None:
-        save_png(pareto, path)
-    else:
-        raise SweepError(
-            "there is no picture of the sweep",
-            where=report.name,
-            expected="a point with a value of an objective",
-            got=report.headline,
-            remedy="see why the points failed: sparcade report FOLDER --format html",
-        )
+class SweepPages:
+    """The report of a sweep as `formats` knows it."""
 
+    def __init__(self, report: SweepReport) -> None:
+        self.report = report
 
-def _pareto(report: SweepReport) -> Figure | None:
-    return draw_pareto(report.done, report.front, report.objectives) if report.objectives else None
+    def page(self) -> str:
+        """The page."""
+        return sweep_page(self.report, pareto=self.picture(), effects=draw_effects(self.report.effects))
+
+    def table(self) -> pd.DataFrame:
+        """All points."""
+        return self.report.frame
+
+    def values(self) -> list[dict[str, Any]]:
+        """All points."""
+        return frame_records(self.report.frame)
+
+    def brief(self) -> dict[str, pd.DataFrame]:
+        """Best points and the front."""
+        report = self.report
+        if not report.objectives:
+            return {f"Sweep {report.name}: {report.headline}": report.failed[["key", "error"]]}
+        best = report.columns(report.best, "command")
+        best.insert(0, "best", report.best["best"])
+        return {
+            f"Sweep {report.name}: {report.headline}": best,
+            "Pareto front": report.columns(report.front),
+        }
+
+    def picture(self) -> Figure | None:
+        """The front."""
+        report = self.report
+        return draw_pareto(report.done, report.front, report.objectives) if report.objectives else None
 
 
 def _csv(table: pd.DataFrame) -> str:

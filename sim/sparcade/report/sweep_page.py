@@ -7,7 +7,7 @@ from html import escape
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sparcade.report.html import html_figure, html_page, html_table
+from sparcade.report.html import html_figure, html_page, html_parts, html_table
 from sparcade.report.sweep_report import SweepReport
 from sparcade.sweep.axes import Axis
 from sparcade.sweep.metrics import METRICS
@@ -30,15 +30,18 @@ _GAPS = (
 
 def sweep_page(report: SweepReport, *, pareto: Figure | None, effects: Figure | None) -> str:
     """The page; a figure is None where there is nothing to draw."""
-    parts = [f"<p><b>{escape(report.headline)}.</b>{_unfinished(report)}</p>"]
-    if report.objectives:
-        parts += ["<h2>Best configurations</h2>", _best(report), "<h2>Pareto front</h2>", *_front(report, pareto)]
-        parts += ["<h2>Main effects</h2>", *_effects(report, effects)]
-    if len(report.failed):
-        parts += ["<h2>Failed points</h2>", _failed(report)]
-    parts += ["<h2>Points</h2>", _points(report), "<h2>What was swept</h2>", _definition(report)]
-    parts += ["<h2>How to read on</h2>", _how(report)]
-    return html_page(f"Sweep {report.name}", "\n".join(parts))
+    there = bool(report.objectives)
+    parts = {
+        "Headline": f"<p><b>{escape(report.headline)}.</b>{_unfinished(report)}</p>",
+        "Best configurations": _best(report) if there else "",
+        "Pareto front": "".join(_front(report, pareto)) if there else "",
+        "Main effects": "".join(_effects(report, effects)) if there else "",
+        "Failed points": _failed(report) if len(report.failed) else "",
+        "Points": _points(report),
+        "What was swept": _definition(report),
+        "How to read on": _how(report),
+    }
+    return html_page(f"Sweep {report.name}", html_parts(parts))
 
 
 def _unfinished(report: SweepReport) -> str:

@@ -25,7 +25,7 @@ from sparcade.version import MODEL_VERSION, PACKAGE_VERSION
 
 SUFFIX = ".json.gz"
 #: Most slices in a file, and most samples of counters: the page holds some hundred megabytes of JSON.
-MOST_SLICES = 300_000
+MOST_SLICES = 500_000
 MOST_SAMPLES = 200_000
 _PLACE = ["sequence", "step", "layer", "head", "query"]
 _SLICE = ["process", "track", "name", "category", "begin", "cycles", "args"]

@@ -26,7 +26,7 @@ DEFINITION = "sweep.json"
 _TABLE = "points"
 _STATE = "points.json"
 #: Floats read as they were written: an option before pandas 3, the default since.
-_EXACT: dict[str, Any] = {"float_precision": "round_trip"} if pd.__version__ < "3" else {}
+EXACT_FLOATS: dict[str, Any] = {"float_precision": "round_trip"} if pd.__version__ < "3" else {}
 _WHOLE = frozenset(
     name
     for name, unit in METRICS.items()
@@ -78,7 +78,7 @@ def read_sweep(folder: str | Path) -> pd.DataFrame:
             path = folder / state["table"]
             if path.suffix == ".parquet":
                 return pd.read_parquet(path, engine="pyarrow")
-            return _typed(pd.read_csv(path, keep_default_na=False, na_values=[""], **_EXACT))
+            return _typed(pd.read_csv(path, keep_default_na=False, na_values=[""], **EXACT_FLOATS))
     except (OSError, ValueError, LookupError, TypeError, ImportError):
         pass  # no table yet, or one of another machine's format: the shards have all
     records.refresh()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from typing import Any
@@ -30,7 +30,8 @@ class Kind(StrEnum):
 MEANINGS = {
     Kind.REPRODUCED: "from our own runs, within the stated tolerance, and nothing in it was chosen to meet the number",
     Kind.DIFFERS: "from our own runs, outside the tolerance; the comment says why",
-    Kind.CALIBRATED: "a constant or a choice in it was set to meet a published number: never counts as reproduced",
+    Kind.CALIBRATED: "within the tolerance, but a constant or a choice in it was set to meet a published number: never "
+    "counts as reproduced",
     Kind.ASSUMED: "taken from the paper, or a ratio with a number of the paper in it (its GPU, its CPU)",
     Kind.NOT: "no run of ours can say it: what it rests on was not published, or is no accelerator",
     Kind.LEFT_OUT: "needs a run that --quick leaves out",
@@ -60,6 +61,13 @@ class Row:
         if not isinstance(self.paper, float | int) or not isinstance(self.ours, float | int) or not self.paper:
             return None
         return self.ours / self.paper
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether ours is within the tolerance; None without one or the other."""
+        if self.ratio is None or self.tolerance is None:
+            return None
+        return abs(self.ratio - 1) <= self.tolerance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +105,15 @@ def measured(
     if kind is Kind.DIFFERS and not reason:
         raise InvariantError(f"{number.figure}, {number.name}: ours is {ours:.6g}, and there is no reason why")
     return _row(number, kind, ours, reason, name=name, tolerance=tolerance, low=low, high=high)
+
+
+def chosen(number: Number, ours: float | None, *, tolerance: float, why: str, **more: Any) -> Row:
+    """A number with a choice in it that was set to meet a published one: calibrated within the tolerance, else differs.
+
+    why : what was chosen, and why it differs where it does.
+    """
+    row = measured(number, ours, tolerance=tolerance, reason=why, **more)
+    return replace(row, kind=Kind.CALIBRATED) if row.kind is Kind.REPRODUCED else row
 
 
 def calibrated(number: Number, ours: float | None, why: str, **more: Any) -> Row:

@@ -14,7 +14,7 @@ from sparcade.paper.comparison import (
     assumed,
     beside,
     beyond,
-    calibrated,
+    chosen,
     mean,
     measured,
 )
@@ -26,7 +26,9 @@ from sparcade.workload.definitions import Decoder, find_definition
 
 STREAMING = 0.10
 OPERATIONS = 0.05
+ATTENTION = 0.15
 WEIGHT_BITS = (8, 12)
+_MAPPING = "the address mapping PcBgCo was chosen because a stream on it comes near the implied 73 %"
 _MEAN = "mean of the four sets, head pruning included; schedules of three of them were chosen for published reductions"
 _SMALL = "the GPU's time for all of GPT-2-Small is not published"
 
@@ -77,35 +79,35 @@ def _table_iv(parts: dict[int, FcPart], medium: list[Measured] | None, gbps: flo
             for each in (number("Table IV", f"GPU/{part}_latency") for part in ("FC", "Attn"))
         ),
         measured(number("Table IV", "SpAtten-e2e/FC"), parts[8].gflop, tolerance=OPERATIONS, reason=formula),
-        calibrated(number("Table IV", "SpAtten-e2e/Attn"), operations, _MEAN),
-        measured(
+        chosen(number("Table IV", "SpAtten-e2e/Attn"), operations, tolerance=ATTENTION, why=_MEAN),
+        chosen(
             number("Table IV", "SpAtten-e2e/FC_latency"),
             parts[8].ms,
             tolerance=STREAMING,
-            reason=f"8-bit weights streamed at {gbps:.1f} GB/s, measured on our DRAM controller",
+            why=f"8-bit weights streamed at {gbps:.1f} GB/s, measured on our DRAM controller; {_MAPPING}",
         ),
         replace(
-            measured(
+            chosen(
                 number("Table IV", "SpAtten-e2e/FC_latency"),
                 deep.ms,
                 tolerance=STREAMING,
-                reason="with this many, the attention of the released schedule comes closer to the paper (latency)",
+                why="with this many, the attention of the released schedule comes closer to the paper (latency)",
                 name="SpAtten-e2e/FC_latency, 32 outstanding per channel",
             ),
             counted=False,
         ),
-        calibrated(number("Table IV", "SpAtten-e2e/Attn_latency"), attention, _MEAN),
-        measured(
+        chosen(number("Table IV", "SpAtten-e2e/Attn_latency"), attention, tolerance=ATTENTION, why=_MEAN),
+        chosen(
             number("derived", "implied/effective_DRAM_BW_FC_streaming"),
             gbps,
             tolerance=STREAMING,
-            reason="a sequential stream on hbm2 with the mapping PcBgCo, refresh on",
+            why=f"a sequential stream on hbm2, refresh on; {_MAPPING}",
         ),
-        measured(
+        chosen(
             number("derived", "implied/dram_utilisation_FC_streaming"),
             100 * gbps / load_arch("spatten").peak_gbps,
             tolerance=STREAMING,
-            reason="as above",
+            why=f"a sequential stream on hbm2, refresh on; {_MAPPING}",
         ),
         assumed(
             number("derived", "implied/gpu_attention_latency/gpt2-small"),

@@ -153,11 +153,16 @@ def _check_frame(rows: Sequence[Row]) -> pd.DataFrame:
                 "ours": digits(row.ours),
                 "ratio": "" if row.ratio is None else f"{row.ratio:.4f}",
                 "tolerance": f"{100 * (row.tolerance or 0):g} %",
-                "holds": {Kind.REPRODUCED: "yes", Kind.DIFFERS: "no"}.get(row.kind, "left out"),
+                "holds": told(row.holds),
             }
             for row in rows
         ]
     )
+
+
+def told(holds: bool | None) -> str:
+    """The result of a check as a word."""
+    return "left out" if holds is None else "yes" if holds else "no"
 
 
 def _markdown_table(frame: pd.DataFrame) -> str:

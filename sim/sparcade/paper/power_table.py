@@ -49,7 +49,7 @@ def power_table(runs: Runs) -> Table:
         notes=(
             "Mean power of the 30 benchmarks, each over its own time. Counted: the profile `first-principles`. Rows "
             f"of `{FITTED}` stand below and are not counted: that profile was fitted to Table II and Fig. 13. Ranges: "
-            "all constants low, all high.",
+            "all constants low, all high. A share that agrees where its powers do not says little.",
         ),
         draw=partial(draw_bars, rows=tuple(shown), label="power [W], first-principles"),
     )

@@ -28,7 +28,7 @@ SHAPE_NAMES = tuple(f"shape: {FIG19}, {count} lanes" for count in LANES)
 ALONE = 0.03
 _ABSOLUTE = (
     "the application is not named; ours is the released GPT-2-Small schedule at {ops:.2f} GFLOP; 776 GFLOPS are beyond "
-    "the paper's own GPT-2 mean of 430, and beyond what the released latency model allows (670)"
+    "the paper's own GPT-2 mean of 430, and beyond what the released latency model allows (670, of 32 comparators)"
 )
 _SHAPE = "{name}; the engine's share of the time sets it: {share:.0%} of the cycles at 16 lanes"
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sparcade.paper.comparison import Kind, counts, digits
-from sparcade.paper.page import Page
+from sparcade.paper.page import Page, told
 
 
 def print_paper(console: Console, page: Page, files: Sequence[Path]) -> None:
@@ -23,10 +23,9 @@ def print_paper(console: Console, page: Page, files: Sequence[Path]) -> None:
     console.print(classes)
     checks = Table("fixed check", "unit", "target", "ours", "ratio", "tolerance", "holds")
     for row in page.checks:
-        holds = {Kind.REPRODUCED: "yes", Kind.DIFFERS: "no"}.get(row.kind, "left out")
         share = "" if row.ratio is None else f"{row.ratio:.4f}"
         tolerance = f"{100 * (row.tolerance or 0):g} %"
-        checks.add_row(row.name, row.unit, digits(row.paper), digits(row.ours), share, tolerance, holds)
+        checks.add_row(row.name, row.unit, digits(row.paper), digits(row.ours), share, tolerance, told(row.holds))
     console.print(checks)
     if page.left_out:
         console.print(f"quick: {page.left_out} were left out")

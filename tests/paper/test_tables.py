@@ -123,11 +123,15 @@ def test_the_published_table_is_that_of_a_fresh_run() -> None:
 def test_what_needs_no_run_is_published_as_it_is(tables: list[Table]) -> None:
     for table in tables:
         committed = _published(table.key)
+        lines = {(line["figure"], line["name"]): line for line in table.frame().to_dict("records")}
         for row in table.rows:
-            line = committed[row.figure, row.name]
-            if row.kind is not Kind.LEFT_OUT:
-                fresh = table.frame().set_index(["figure", "name"]).loc[(row.figure, row.name)].to_dict()
-                assert {key: line[key] for key in fresh} == fresh
+            line, fresh = committed[row.figure, row.name], lines[row.figure, row.name]
+            if row.kind is Kind.LEFT_OUT:
+                continue
+            needs_a_run = {"ours", "ratio"} if row.ours is None else set()
+            assert {key: line[key] for key in fresh.keys() - needs_a_run} == {
+                key: fresh[key] for key in fresh.keys() - needs_a_run
+            }
 
 
 def _row(key: str, name: str) -> Row:

@@ -97,5 +97,5 @@ def _columns(rows: Sequence[Row]) -> tuple[list[float | str], list[float | str]]
 
 
 def _short(name: str) -> str:
-    """A row's name without the part that all of them share."""
-    return name.split("/speedup")[0].removeprefix("implied/")
+    """A row's name as a label, without what all of them share."""
+    return name.split("/speedup")[0].removeprefix("factor_").removeprefix("power_").replace("_", " ")

@@ -161,11 +161,11 @@ def test_a_device_is_one_setting_and_other_presets_are_named(results: dict[str, 
     other = copy.deepcopy(results[""])
     other["arch"]["dram"]["device"] |= {"name": "ddr4-3200", "protocol": "DDR4"}
     other["arch"]["name"] = "mine"
-    other["energy_profile"]["mac"]["value"] *= 2
+    other["energy_profile"]["constants"]["energy.mac"]["value"] *= 2
     other["model_version"] += 1
     found = sparcade.diff(results[""], other)
     names = [one.name for one in found.settings]
-    assert names == ["arch", "dram.device", "energy.mac", "model_version"]
+    assert names == ["arch", "dram.device", "profile.energy.mac.value", "model_version"]
     assert not found.headlines
     assert "Cycles, DRAM bytes and energy are equal." in as_text(found)
 
@@ -190,7 +190,7 @@ def test_every_setting_of_an_arch_has_figures_that_exist() -> None:
     counters = {counter.name for counter in COUNTERS.values()}
     known = counters | {f"bytes_{kind}" for kind in KINDS} | {f"energy_{part}_joules" for part in PARTS} | {"seconds"}
     assert {figure for figures in ACTS_ON.values() for figure in figures} <= known
-    assert {name.partition(".")[0] for name in ACTS_ON} <= {*fields, "workload", "policy", "energy"}
+    assert {name.partition(".")[0] for name in ACTS_ON} <= {*fields, "workload", "policy", "energy", "profile"}
 
 
 @pytest.mark.parametrize(

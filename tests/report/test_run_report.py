@@ -213,7 +213,7 @@ def test_the_longest_context_stays_small(report: RunReport) -> None:
     texts = tuple(f" <word&{token}>" for token in range(tokens))
     sequences = tuple(SequenceTokens(texts=texts, steps=(step,)) for _ in range(8))
     detail = Detail(command="", survival=report.detail.survival if report.detail else [], sequences=sequences,
-                    sequence_count=1000, compared=[])  # fmt: skip
+                    sequence_count=1000, compared=[], pipeline=None)  # fmt: skip
     page = run_page(report.result, detail, None)
     reader = check_page(page)
     assert f"each is the mean of {tokens // 512}" in reader.text

@@ -129,7 +129,7 @@ def run(options: argparse.Namespace) -> None:
         )
     window = _timeline_window(options)
     if options.show_api:
-        print(python_of(options, policy=chosen, folder=folder), end="")
+        print(python_of(options, policy=chosen, folder=folder, command=command_of(options)), end="")
         return
     log: Log = "events" if options.events or options.timeline else "excerpt"
     with Stages() as stages:

@@ -26,13 +26,14 @@ REFLECTED = frozenset(
 )
 
 
-def python_of(options: argparse.Namespace, *, policy: str | None, folder: Path) -> str:
+def python_of(options: argparse.Namespace, *, policy: str | None, folder: Path, command: str) -> str:
     """A script of public names only.
 
     Parameters
     ----------
     policy : name of the policy; None for a workload, which holds its own.
     folder : of the report.
+    command : that the page of the run shows.
     """
     arch_settings, policy_settings = split_settings(options.set)
     lines = [
@@ -58,7 +59,8 @@ def python_of(options: argparse.Namespace, *, policy: str | None, folder: Path) 
     lines += [
         f"evaluation = sparcade.evaluate({', '.join(arguments)})",
         "result = evaluation.to_dict()  # what result.json holds",
-        f"sparcade.write_report({_path(folder)}, evaluation, result, {'source' if policy is not None else None})",
+        f"trace = {'source' if policy is not None else None}",
+        f"sparcade.write_report({_path(folder)}, evaluation, result, trace, command={command!r})",
     ]
     if options.events:
         lines.append(f"evaluation.events.save({_path(options.events)})")

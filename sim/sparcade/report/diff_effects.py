@@ -7,6 +7,8 @@ those that wait for it.
 
 from __future__ import annotations
 
+from sparcade.energy import PARTS
+
 _K = ("bytes_k_msb", "bytes_k_lsb", "bits_k_msb", "bits_k_lsb", "energy_dram_joules")
 _V = ("bytes_v", "bits_v", "energy_dram_joules")
 _Q = ("bytes_q", "bits_q", "bytes_out", "bits_out", "energy_dram_joules")
@@ -28,6 +30,7 @@ _CASCADE = ("cascade_busy", "fetch_cascade")
 _TOPK = ("topk_busy", "topk_passes", "topk_elements", "energy_topk_joules")
 _DECISION = ("fetch_window", "qk_decision_full", "softmax_decision_full", "qk_wait_lsb")
 _LINES = ("key_sram_writes", "value_sram_writes", "energy_key_sram_joules", "energy_value_sram_joules")
+_ENERGY = tuple(f"energy_{part}_joules" for part in PARTS)
 _KEY_BUFFER = ("fetch_key_sram", "qk_wait_k", "energy_leakage_joules")
 _VALUE_BUFFER = ("pv_wait_v", "fetch_data_fifo", "energy_leakage_joules")
 _DATAPATH = ("qk_busy", "softmax_busy", "pv_busy", "accumulator_busy", "key_sram_reads", "value_sram_reads")
@@ -96,14 +99,21 @@ ACTS_ON: dict[str, tuple[str, ...]] = {
     "softmax": ("softmax_busy", "qk_softmax_full", "pv_wait_probabilities", "fetch_layer"),
     "topk": (*_TOPK, *_CASCADE, "pv_wait_probabilities"),
     "dram": (*_DRAM_COUNTS, *_WAITS, *(figure for figure in _TRAFFIC if figure.startswith("bytes"))),
-    "energy.mac": ("energy_qk_joules", "energy_pv_joules"),
-    "energy.softmax": ("energy_softmax_joules",),
-    "energy.sram_read": ("energy_key_sram_joules", "energy_value_sram_joules"),
-    "energy.sram_write": ("energy_key_sram_joules", "energy_value_sram_joules"),
-    "energy.fetch": ("energy_fetch_joules",),
-    "energy.topk": ("energy_topk_joules",),
-    "energy.importance": ("energy_importance_joules",),
-    "energy.leakage": ("energy_leakage_joules",),
+    "energy": _ENERGY,
+    "profile.energy.mac": ("energy_qk_joules", "energy_pv_joules"),
+    "profile.energy.softmax": ("energy_softmax_joules",),
+    "profile.energy.softmax_fifo": ("energy_softmax_joules",),
+    "profile.energy.fifo": ("energy_fetch_joules",),
+    "profile.energy.crossbar": ("energy_fetch_joules",),
+    "profile.energy.topk": ("energy_topk_joules",),
+    "profile.energy.topk_fifo": ("energy_topk_joules",),
+    "profile.energy.importance": ("energy_importance_joules",),
+    "profile.energy.importance_sram": ("energy_importance_joules",),
+    "profile.energy.logic_leakage": ("energy_leakage_joules",),
+    "profile.energy.control": ("energy_control_joules",),
+    "profile.energy.control_sram": ("energy_control_joules",),
+    "profile.sram": ("energy_key_sram_joules", "energy_value_sram_joules", "energy_leakage_joules"),
+    "profile.dram": ("energy_dram_joules",),
 }
 
 

@@ -11,7 +11,6 @@ OFF = "off"
 _HASH_DIGITS = 12
 #: Texts about settings.
 _WORDS = frozenset(("source", "uncertainty"))
-_LABELS = frozenset(("label", "node", *_WORDS))
 #: What a workload is made from; its other entries are outcomes.
 _SHAPE = ("name", "trace_hash", "layers", "heads", "kv_heads", "head_dim", "max_context", "ids")
 
@@ -38,7 +37,7 @@ def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Setting, ...]
     if not work:
         work = [*_compare(_hash(work_a, "content_hash"), _hash(work_b, "content_hash"), "workload")]
     arch = _named(a["arch"], b["arch"], "", str(a["arch"]["name"]), str(b["arch"]["name"]))
-    energy = _compare(_constants(a["energy_profile"]), _constants(b["energy_profile"]), "energy")
+    energy = _profile(a["energy_profile"], b["energy_profile"])
     versions = ("package_version", "model_version")
     version = _compare({name: a[name] for name in versions}, {name: b[name] for name in versions}, "")
     return (*work, *arch, *energy, *version)
@@ -52,13 +51,18 @@ def _hash(table: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {name: str(table.get(name, ""))[:_HASH_DIGITS]}
 
 
-def _constants(profile: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of the energy constants by name, without their sources."""
-    return {
-        name: (entry["value"] if "value" in entry else _constants(entry)) if isinstance(entry, Mapping) else entry
-        for name, entry in profile.items()
-        if name not in _LABELS
-    }
+def _profile(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Setting]:
+    """Another profile is one setting; of the same, the constants whose value or range differs."""
+    if a["name"] != b["name"]:
+        yield Setting(name="energy", a=a["name"], b=b["name"])
+        return
+    for name in sorted(a["constants"].keys() | b["constants"].keys()):
+        here, there = (_numbers(profile["constants"].get(name, {})) for profile in (a, b))
+        yield from _compare(here, there, f"profile.{name}")
+
+
+def _numbers(constant: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: constant[name] for name in ("value", "low", "high") if name in constant}
 
 
 def _named(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str, name_a: str, name_b: str) -> Iterator[Setting]:

@@ -12,18 +12,27 @@ from sparcade.baselines.roofline import TAGS, evaluate, platforms
 from sparcade.baselines.work import DenseWork
 from sparcade.config import read_toml
 from sparcade.errors import ConfigError, did_you_mean
+from sparcade.paper.published import of_figure
 
 NOTE = "paper measurement, 2020 PyTorch FP32, not reproducible here"
+#: The paper's platforms by the names in its figures.
+_PLATFORMS = {"TITAN_Xp": "titan-xp", "Xeon": "xeon-e5-2640v4", "Nano": "jetson-nano", "RPi": "raspberry-pi"}
 _FIT = "fit to the paper's Table IV and Fig. 14: framework overhead of 2020 PyTorch, no property of the hardware"
 
 
 def _published() -> dict[str, Any]:
-    return read_toml(Path(__file__).parent / "data" / "spatten_fig14.toml")
+    return read_toml(Path(__file__).parent / "data" / "spatten_measured.toml")
 
 
 def published_speedups() -> dict[str, dict[str, float]]:
     """SpAtten's speedup over each platform, by benchmark: Fig. 14 of the paper."""
-    return {name: dict(row) for name, row in _published()["speedup"].items()}
+    speedups: dict[str, dict[str, float]] = {}
+    for each in of_figure("Fig. 14"):
+        benchmark, bar = each.name.split("/")
+        platform = _PLATFORMS.get(bar.removeprefix("speedup_over_"))
+        if platform and benchmark != "GEOMEAN":
+            speedups.setdefault(benchmark, {})[platform] = each.amount
+    return speedups
 
 
 def paper_table(work: DenseWork) -> list[Record]:

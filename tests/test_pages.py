@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sparcade import pages
-from sparcade.cli import main
+from sparcade.cli import _COMMANDS, _PAGES, main
 from sparcade.errors import ConfigError, MissingError, SparcadeError
 from sparcade.pages import page_names, page_title, read_page
 
@@ -75,3 +75,12 @@ def test_pages_of_the_wheel_come_first(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(pages, "__file__", str(tmp_path / "pages.py"))
     assert page_names() == ["only"]
     assert page_title("only") == "The only one"
+
+
+def test_every_command_has_a_page_that_helps(capsys: Any) -> None:
+    assert set(_PAGES) == {module.__name__.rpartition(".")[2] for module in _COMMANDS}
+    assert set(_PAGES.values()) <= set(page_names())
+    assert main(["run", "minilm", "--energy", "nope"]) == 2
+    assert capsys.readouterr().err.endswith(
+        "see:      docs/change-the-hardware.md (sparcade docs change-the-hardware)\n"
+    )

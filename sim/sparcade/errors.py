@@ -1,25 +1,29 @@
 """Errors a user can act on: each says what is wrong, where, what was expected, what was got, the remedy, and the page.
 
-A class of errors names its page of docs/; `sparcade docs PAGE` prints it, from the wheel too.
+A class of errors names its page of docs/, or else the command line that of the command; `sparcade docs PAGE` prints it,
+from the wheel too.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
-from typing import ClassVar
 
 
 class SparcadeError(Exception):
     """Bad input. The command line prints it without a traceback and exits with code 2."""
 
-    page: ClassVar[str] = "README"  #: of docs/, without its ending: what helps
+    page: str = "README"  #: of docs/, without its ending: what helps
 
     def __init__(self, what: str, *, where: str, expected: str, got: str, remedy: str) -> None:
         self.what, self.where, self.expected, self.got, self.remedy = (
             " ".join(part.split()) for part in (what, where, expected, got, remedy)
         )
-        super().__init__(
+        super().__init__(self.what)
+
+    def __str__(self) -> str:
+        """The whole error, a part a line."""
+        return (
             f"{self.what}\n  where:    {self.where}\n  expected: {self.expected}\n"
             f"  got:      {self.got}\n  remedy:   {self.remedy}\n"
             f"  see:      docs/{self.page}.md (sparcade docs {self.page})"

@@ -48,6 +48,26 @@ _COMMANDS = (
     docs,
 )
 
+#: Page of docs/ that helps with a command, where the error has none of its own.
+_PAGES = {
+    "run": "change-the-hardware",
+    "ablate": "ablation",
+    "baselines": "baselines",
+    "e2e": "e2e",
+    "paper": "paper",
+    "accuracy": "accuracy",
+    "sweep": "sweeps",
+    "report": "reports",
+    "diff": "diff",
+    "trace": "traces",
+    "workload": "workloads",
+    "dram": "dram",
+    "validate": "accuracy-of-sparcade",
+    "rtl": "use-the-rtl",
+    "doctor": "doctor",
+    "docs": "README",
+}
+
 
 def _refused(error: OSError) -> SparcadeError:
     return SparcadeError(
@@ -76,6 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.function(options) or 0)
     except SparcadeError as error:
+        if error.page == SparcadeError.page:
+            error.page = _PAGES[options.command]
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:

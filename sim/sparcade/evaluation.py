@@ -30,7 +30,7 @@ from sparcade.energy import (
     power,
     total,
 )
-from sparcade.energy.model import buffer_memory
+from sparcade.energy.model import buffer_memory, elapsed_seconds
 from sparcade.errors import InvariantError
 from sparcade.policy import OutputError, Policy, PolicyResult, apply, load_policy, output_errors
 from sparcade.trace import AttentionTrace
@@ -126,7 +126,7 @@ class Evaluation:
         """Counters and derived figures of a phase, or of the whole run."""
         counters = run.total(None if phase is None else run.phase(phase))
         energy = energy_estimates(counters, arch=run.arch, profile=self.profile)
-        seconds = counters["cycles"] / (run.arch.clock_ghz * 1e9)
+        seconds = elapsed_seconds(counters, run.arch)
         moved = bytes_moved(counters, run.arch)
         dense = dense_kv_bits(run, phase)
         needed = bits_needed(counters, KV)

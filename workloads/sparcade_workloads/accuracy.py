@@ -20,6 +20,7 @@ from sparcade.policy import (
     PolicyResult,
     RandomRanking,
     load_policy,
+    mean_cosine,
     output_errors,
     policy_provenance,
 )
@@ -244,8 +245,7 @@ def _overlap(one: PolicyResult, other: PolicyResult) -> float:
 
 def _cosine(result: PolicyResult, model: PolicyResult) -> float:
     """Mean cosine of all attention outputs that were computed to those of the unpruned float model."""
-    errors = output_errors(result, model)
-    return sum(each.cosine_mean * each.queries for each in errors) / sum(each.queries for each in errors)
+    return mean_cosine(output_errors(result, model))
 
 
 def _rounded(value: Any) -> Any:

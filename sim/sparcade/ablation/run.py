@@ -15,13 +15,13 @@ from sparcade.accelerator import RunResult, simulate
 from sparcade.accelerator.bounds import bound_cycles
 from sparcade.accelerator.result import KINDS, bits_needed, bytes_moved
 from sparcade.arch import Arch
-from sparcade.energy import EnergyProfile, energy_joules, load_profile
+from sparcade.energy import EnergyProfile, elapsed_seconds, energy_joules, load_profile
+from sparcade.evaluation import KV
 from sparcade.version import MODEL_VERSION, PACKAGE_VERSION
 from sparcade.workload import Workload
 
 SCHEMA = "sparcade.ablation"
 SCHEMA_VERSION = 1
-_KV = ("k_msb", "k_lsb", "v")
 _TABLES = ("rows", "queries", "passes", "key_ids", "value_ids")
 
 
@@ -44,7 +44,7 @@ class Ablation:
         records: list[dict[str, Any]] = []
         for step, run in zip(self.steps, self.runs, strict=True):
             total, bounds = run.total(), bound_cycles(run)
-            seconds = run.cycles / (run.arch.clock_ghz * 1e9)
+            seconds = elapsed_seconds(total, run.arch)
             bound = max(bounds, key=lambda name: bounds[name])
             moved = bytes_moved(total, run.arch, KINDS)
             records.append(
@@ -55,8 +55,8 @@ class Ablation:
                     "factor": before / run.cycles,
                     "cumulative": first / run.cycles,
                     "bytes_moved": moved,
-                    "kv_bytes_moved": bytes_moved(total, run.arch, _KV),
-                    "kv_bits_needed": bits_needed(total, _KV),
+                    "kv_bytes_moved": bytes_moved(total, run.arch, KV),
+                    "kv_bits_needed": bits_needed(total, KV),
                     "gbps": moved / seconds / 1e9,
                     "energy_joules": sum(energy_joules(total, arch=run.arch, profile=self.profile).values()),
                     "bound": bound,

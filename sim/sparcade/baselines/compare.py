@@ -21,10 +21,10 @@ from sparcade.baselines.normalisation import Normalisation
 from sparcade.baselines.paper_measured import framework_overhead, paper_table
 from sparcade.baselines.record import Part, Record
 from sparcade.baselines.work import DenseWork
-from sparcade.energy import EnergyProfile, energy_joules, load_profile
+from sparcade.energy import EnergyProfile, elapsed_seconds, energy_joules, load_profile
 from sparcade.errors import ConfigError, SparcadeError
 from sparcade.evaluation import default_policy
-from sparcade.policy import Policy, PolicyResult, apply, load_policy, output_errors, policy_name
+from sparcade.policy import Policy, PolicyResult, apply, load_policy, mean_cosine, output_errors, policy_name
 from sparcade.policy.result import HasOutputs
 from sparcade.trace import AttentionTrace
 from sparcade.version import MODEL_VERSION, PACKAGE_VERSION
@@ -254,7 +254,7 @@ def _simulated(name: str, run: RunResult, work: DenseWork, profile: EnergyProfil
         counters = run.total(None if phase == "total" else run.phase(phase))
         energy = energy_joules(counters, arch=run.arch, profile=profile)
         parts[phase] = Part(
-            seconds=counters["cycles"] / (run.arch.clock_ghz * 1e9),
+            seconds=elapsed_seconds(counters, run.arch),
             cycles=counters["cycles"],
             macs=counters["macs_qk"] + counters["macs_pv"],
             dense_macs=work.layers * int(work.macs[steps].sum()),
@@ -364,10 +364,8 @@ def _with_energy(record: Record, arch: Arch, profile: EnergyProfile) -> Record:
 def error_summary(result: HasOutputs, reference: HasOutputs) -> dict[str, float]:
     """Distance of the outputs from the float model, over all rows; rounded to what every machine agrees on."""
     errors = output_errors(result, reference)
-    rows = sum(error.queries for error in errors)
-    mean = sum(error.cosine_mean * error.queries for error in errors) / rows
     return {
-        "cosine_mean": round(mean, 6),
+        "cosine_mean": round(mean_cosine(errors), 6),
         "cosine_min": round(min(error.cosine_min for error in errors), 6),
         "max_abs_error": round(max(error.max_abs_error for error in errors), 6),
     }

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from sparcade.cli.settings import add_set_option, report_folder, split_settings
+from sparcade.cli.settings import add_work_options, report_folder, split_settings
 
 
 def add_parser(commands: Any) -> None:
@@ -16,10 +16,7 @@ def add_parser(commands: Any) -> None:
         help="add SpAtten's features one after the other: what each brings on this workload",
         description="Time a workload dense, then with each feature of SpAtten added to those before (its Fig. 20).",
     )
-    parser.add_argument("target", help="as for 'sparcade run': trace, benchmark, or workload file")
-    parser.add_argument("--arch", default="spatten", help="arch preset or TOML file (default: spatten)")
-    parser.add_argument("--policy", help="policy preset, TOML file, or FILE.py:Class (default: by kind of model)")
-    add_set_option(parser)
+    add_work_options(parser)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder (default: reports/ablation-WORKLOAD-POLICY-ARCH)"
     )

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from sparcade.cli.settings import add_set_option, split_settings
+from sparcade.cli.settings import add_work_options, split_settings
 
 
 def add_parser(commands: Any) -> None:
@@ -16,10 +16,7 @@ def add_parser(commands: Any) -> None:
         help="a model end to end: attention and fully connected layers on the same multipliers",
         description="Time attention, and the fully connected layers around it with weights streamed from DRAM.",
     )
-    parser.add_argument("target", help="as for 'sparcade run': trace, benchmark, or workload file")
-    parser.add_argument("--arch", default="spatten", help="arch preset or TOML file (default: spatten)")
-    parser.add_argument("--policy", help="policy preset, TOML file, or FILE.py:Class (default: by kind of model)")
-    add_set_option(parser)
+    add_work_options(parser)
     parser.add_argument("--weights", type=int, default=8, metavar="BITS", help="4, 8 or 12 (default: 8)")
     parser.add_argument("--ffn", type=int, metavar="N", help="width of the FFN's inner layer (default: 4 x hidden)")
     parser.add_argument("--gated", action="store_true", help="the FFN has a gate, a third matrix (Llama type)")

@@ -10,6 +10,14 @@ from pathlib import Path
 _POLICY = "policy."
 
 
+def add_work_options(parser: argparse.ArgumentParser) -> None:
+    """Add what `load_workload` and `load_arch` take: a target, its policy, an arch, and `--set`."""
+    parser.add_argument("target", help="as for 'sparcade run': trace, benchmark, or workload file")
+    parser.add_argument("--arch", default="spatten", help="arch preset or TOML file (default: spatten)")
+    parser.add_argument("--policy", help="policy preset, TOML file, or FILE.py:Class (default: by kind of model)")
+    add_set_option(parser)
+
+
 def add_set_option(parser: argparse.ArgumentParser) -> None:
     """Add `--set KEY=VALUE` for settings of the arch and of the policy."""
     parser.add_argument(

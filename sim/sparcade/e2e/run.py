@@ -12,7 +12,7 @@ from sparcade.e2e.fc import FcRun, fc
 from sparcade.e2e.model import FcModel
 from sparcade.e2e.steps import generation, layer_steps
 from sparcade.e2e.stream import Stream
-from sparcade.energy import EnergyProfile, energy_joules, load_profile
+from sparcade.energy import EnergyProfile, elapsed_seconds, energy_joules, load_profile
 from sparcade.errors import ConfigError
 from sparcade.workload import Workload
 
@@ -66,7 +66,7 @@ class EndToEnd:
         }
 
     def _figures(self, counters: dict[str, int], moved: int) -> dict[str, Any]:
-        seconds = counters["cycles"] / (self.run.arch.clock_ghz * 1e9)
+        seconds = elapsed_seconds(counters, self.run.arch)
         energy = energy_joules(counters, arch=self.run.arch, profile=self.profile)
         return {
             "cycles": counters["cycles"],

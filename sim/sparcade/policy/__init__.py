@@ -16,7 +16,7 @@ from sparcade.policy.protocol import (
     TopK,
 )
 from sparcade.policy.replay import apply
-from sparcade.policy.result import LayerOutput, OutputError, PolicyResult, output_errors
+from sparcade.policy.result import LayerOutput, OutputError, PolicyResult, mean_cosine, output_errors
 from sparcade.policy.spatten import (
     HeadPruning,
     LocalValuePruning,
@@ -50,6 +50,7 @@ __all__ = [
     "TopK",
     "apply",
     "load_policy",
+    "mean_cosine",
     "output_errors",
     "policy_name",
     "policy_provenance",

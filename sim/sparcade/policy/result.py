@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -63,6 +64,11 @@ class OutputError:
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         return {name: getattr(self, name) for name in self.__slots__}
+
+
+def mean_cosine(errors: Sequence[OutputError]) -> float:
+    """Mean over all rows of all heads."""
+    return sum(error.cosine_mean * error.queries for error in errors) / sum(error.queries for error in errors)
 
 
 def output_errors(result: HasOutputs, reference: HasOutputs) -> list[OutputError]:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sparcade.evaluation import Evaluation
+from sparcade.policy import mean_cosine
 
 _KINDS = {"k_msb": "K", "k_lsb": "K LSB", "v": "V", "q": "Q", "out": "output"}
 Part = dict[str, Any]
@@ -111,11 +112,10 @@ def _print_comparison(console: Console, comparison: dict[str, Any], phases: list
 def _print_errors(console: Console, evaluation: Evaluation) -> None:
     errors = evaluation.errors
     queries = sum(error.queries for error in errors)
-    mean = sum(error.cosine_mean * error.queries for error in errors) / queries
     worst = max(errors, key=lambda error: error.max_abs_error)
     low = min(errors, key=lambda error: error.cosine_mean)
     console.print(
-        f"outputs against the float model: cosine {mean:.4f} mean, {low.cosine_mean:.4f} in the worst head "
-        f"(layer {low.layer}, head {low.head}); largest error {worst.max_abs_error:.3f} "
+        f"outputs against the float model: cosine {mean_cosine(errors):.4f} mean, {low.cosine_mean:.4f} in the worst "
+        f"head (layer {low.layer}, head {low.head}); largest error {worst.max_abs_error:.3f} "
         f"(layer {worst.layer}, head {worst.head}); {queries:,} rows"
     )

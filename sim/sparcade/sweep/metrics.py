@@ -10,7 +10,7 @@ from sparcade.accelerator.plan import make_plan
 from sparcade.accelerator.result import KINDS, bits_needed, bytes_moved
 from sparcade.accelerator.simulate import simulate_plan
 from sparcade.arch import Arch
-from sparcade.energy import PARTS, EnergyProfile, area_mm2, energy_estimates, power, total
+from sparcade.energy import PARTS, EnergyProfile, area_mm2, elapsed_seconds, energy_estimates, power, total
 from sparcade.evaluation import KV, Evaluation, compare_parts
 from sparcade.workload import Workload
 
@@ -79,7 +79,7 @@ def least(workload: Workload, accuracy: dict[str, float], arch: Arch, profile: E
     whole = total(energy.values())
     return {
         "cycles": counters["cycles"],
-        "seconds": counters["cycles"] / (arch.clock_ghz * 1e9),
+        "seconds": elapsed_seconds(counters, arch),
         "energy_total_joules": whole.value,
         "energy_total_low_joules": whole.low,
         "energy_total_high_joules": whole.high,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sparcade._files import canonical_json, new_file, parse_json
 from sparcade.errors import SparcadeError
-from sparcade.policy import OutputError, PolicyResult, apply, load_policy, output_errors
+from sparcade.policy import OutputError, PolicyResult, apply, load_policy, mean_cosine, output_errors
 from sparcade.sources import load_source
 from sparcade.sweep.metrics import ACCURACY
 from sparcade.sweep.points import Replay
@@ -97,7 +97,5 @@ def _float_model(target: str, _content_hash: str) -> PolicyResult:
 
 
 def _accuracy(errors: list[OutputError]) -> dict[str, float]:
-    rows = sum(error.queries for error in errors)
-    mean = sum(error.cosine_mean * error.queries for error in errors) / rows
     least = min(error.cosine_min for error in errors)
-    return dict(zip(ACCURACY, (mean, least, max(error.max_abs_error for error in errors)), strict=True))
+    return dict(zip(ACCURACY, (mean_cosine(errors), least, max(error.max_abs_error for error in errors)), strict=True))
